@@ -1,0 +1,280 @@
+"""What a data set hands on: samples, targets, batches.
+
+A reader (``charlotte_dataset``, ``play_card_dataset``, ``voc2007_dataset``) turns files into
+``Annotation`` records; everything behind that point is the same for all of them and lives here.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple, TypedDict
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch.utils.data import DataLoader, Sampler
+from torchvision import tv_tensors
+from torchvision.transforms.v2 import functional as F
+
+from utils.errors import UserError, did_you_mean
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """One image and what its annotation says; no pixel has been read yet.
+
+    boxes: float32 (N, 4), xyxy, absolute pixels, origin 0. names: N class names.
+    difficult: bool (N,). size: (width, height) as the annotation states it, or None.
+    source: the file (and line) that says so, for messages. N may be 0.
+    """
+
+    image_path: Path
+    boxes: np.ndarray
+    names: tuple[str, ...]
+    difficult: np.ndarray
+    size: tuple[int, int] | None = None
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One decoded image with its objects.
+
+    image: PIL RGB. boxes: float32 (N, 4), xyxy, absolute pixels of that image.
+    labels: int64 (N,), 1..K (0 is background). difficult: bool (N,). N may be 0.
+    """
+
+    image: Image.Image
+    boxes: torch.Tensor
+    labels: torch.Tensor
+    difficult: torch.Tensor
+
+
+class Target(TypedDict):
+    """What the model is asked to find in one image; rows belong together and are kept together.
+
+    boxes: float32 BoundingBoxes (N, 4), xyxy, pixels. labels: int64 (N,). difficult: bool (N,).
+    image_id: unique in the split.
+    """
+
+    boxes: tv_tensors.BoundingBoxes
+    labels: torch.Tensor
+    difficult: torch.Tensor
+    image_id: int
+
+
+class SampleKey(NamedTuple):
+    """An index and the seed of the randomness spent on it."""
+
+    index: int
+    seed: int
+
+
+Transform = Callable[[Any, Target], tuple[torch.Tensor, Target]]
+Batch = tuple[list[torch.Tensor], list[Target]]
+
+
+@dataclass(frozen=True)
+class DataSplits:
+    """A recognised data set: two splits that share one class list.
+
+    layout: "playing cards", "VOC", "Charlotte". notes: one line for each thing that was dropped,
+    repaired or assumed while reading, to be shown to the user.
+    """
+
+    train: Dataset
+    validation: Dataset
+    layout: str
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return self.train.class_names
+
+
+class Dataset(torch.utils.data.Dataset):
+    """Annotated images of one split. ``dataset[i]`` is ``(image, target)`` after ``transform``.
+
+    annotations: one record an image, in a fixed order. class_names: the K names, label i + 1 is
+    ``class_names[i]``. transform: maps ``(image, target)``; without it the image is a uint8
+    (3, H, W) tensor. Raises UserError when an annotation names a class that is not in the list.
+    """
+
+    def __init__(
+        self,
+        annotations: Sequence[Annotation],
+        class_names: Sequence[str],
+        transform: Transform | None = None,
+    ) -> None:
+        self.annotations = tuple(annotations)
+        self.class_names = tuple(class_names)
+        self.transform = transform
+        self._label_of = {name: i + 1 for i, name in enumerate(self.class_names)}
+        self._refuse_unknown_names()
+
+    def _refuse_unknown_names(self) -> None:
+        known = self._label_of
+        unknown = Counter(n for a in self.annotations for n in a.names if n not in known)
+        if unknown:
+            where = {n: a.source for a in self.annotations for n in a.names if n in unknown}
+            listed = "; ".join(
+                f"{name!r} in {count} object(s), e.g. {where[name]}{did_you_mean(name, known)}"
+                for name, count in unknown.most_common(5)
+            )
+            raise UserError(
+                f"classes not in the list {', '.join(self.class_names)}: {listed}. "
+                "Correct the names or add the class to the training data."
+            )
+
+    def __len__(self) -> int:
+        return len(self.annotations)
+
+    def path(self, index: int) -> Path:
+        """The image file behind ``index``, for messages."""
+        return self.annotations[index].image_path
+
+    def labels(self, index: int) -> list[int]:
+        """The labels of one image, without opening it."""
+        return [self._label_of[name] for name in self.annotations[index].names]
+
+    def label_counts(self) -> Counter[str]:
+        """Objects a class; a class without objects counts 0."""
+        counts = Counter({name: 0 for name in self.class_names})
+        counts.update(name for a in self.annotations for name in a.names)
+        return counts
+
+    def sample(self, index: int) -> Sample:
+        """Decode one image. Raises UserError, naming the file, when it cannot be read."""
+        annotation = self.annotations[index]
+        image = read_image(annotation.image_path, annotation.size)
+        return Sample(
+            image=image,
+            boxes=torch.from_numpy(annotation.boxes.reshape(-1, 4).astype(np.float32)),
+            labels=torch.tensor(self.labels(index), dtype=torch.int64),
+            difficult=torch.from_numpy(annotation.difficult.astype(bool)),
+        )
+
+    def __getitem__(self, key: int | SampleKey) -> tuple[torch.Tensor, Target]:
+        index, seed = key if isinstance(key, SampleKey) else (key, None)
+        sample = self.sample(index)
+        boxes = tv_tensors.BoundingBoxes(
+            sample.boxes,
+            format="XYXY",
+            canvas_size=(sample.image.height, sample.image.width),
+        )
+        target = Target(
+            boxes=boxes, labels=sample.labels, difficult=sample.difficult, image_id=index
+        )
+        image = F.pil_to_tensor(sample.image)
+        if self.transform is None:
+            return image, target
+        with torch.random.fork_rng(devices=[], enabled=seed is not None):
+            if seed is not None:
+                torch.manual_seed(seed)
+            return self.transform(tv_tensors.Image(image), target)
+
+    def with_transform(self, transform: Transform | None) -> Dataset:
+        """The same annotations behind another transform."""
+        other = copy.copy(self)
+        other.transform = transform
+        return other
+
+    def renamed_to(self, class_names: Sequence[str]) -> Dataset:
+        """The same annotations labelled by another class list, for example a checkpoint's."""
+        return Dataset(self.annotations, class_names, self.transform)
+
+    def subset(self, indices: Sequence[int]) -> Dataset:
+        """Some of the images; the class list stays."""
+        other = copy.copy(self)
+        other.annotations = tuple(self.annotations[i] for i in indices)
+        return other
+
+
+def read_image(path: Path, annotated_size: tuple[int, int] | None = None) -> Image.Image:
+    """An image file as PIL RGB, the right way up.
+
+    The EXIF orientation is applied, unless the annotation's (width, height) is that of the stored
+    pixels: then the boxes were drawn on the stored pixels, and those are returned.
+    Raises UserError naming the file.
+    """
+    try:
+        with Image.open(path) as image:
+            stored_size = image.size
+            if annotated_size != stored_size:
+                image = ImageOps.exif_transpose(image)
+            return _to_rgb(image)
+    except FileNotFoundError:
+        raise UserError(f"{path}: the image is missing; restore it or remove it from the "
+                        "annotations.") from None
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise UserError(f"{path}: the image cannot be read ({error}); replace it or remove it "
+                        "from the data set.") from error
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):
+        # 16-bit grey: Pillow's own conversion clips at 255 instead of scaling.
+        image = Image.fromarray((np.asarray(image).astype(np.int64) >> 8).clip(0, 255)
+                                .astype(np.uint8))
+    return image.convert("RGB")
+
+
+def collate_fn(items: Sequence[tuple[torch.Tensor, Target]]) -> Batch:
+    """Images of different sizes cannot be stacked: a batch is a list of images and of targets."""
+    images, targets = zip(*items, strict=True)
+    return list(images), list(targets)
+
+
+class SeededSampler(Sampler[SampleKey]):
+    """Indices in order or shuffled, each with its own seed; both follow from (seed, epoch) alone.
+
+    The randomness of a sample therefore depends neither on the number of workers nor on whether
+    the run was interrupted and resumed before this epoch. Lightning calls ``set_epoch``.
+    """
+
+    def __init__(self, length: int, seed: int, shuffle: bool) -> None:
+        self.length = length
+        self.seed = seed
+        self.shuffle = shuffle
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __iter__(self) -> Iterator[SampleKey]:
+        generator = torch.Generator().manual_seed((self.seed << 20) + self.epoch)
+        if self.shuffle:
+            order = torch.randperm(self.length, generator=generator)
+        else:
+            order = torch.arange(self.length)
+        seeds = torch.randint(2**62, (self.length,), generator=generator)
+        for index, seed in zip(order.tolist(), seeds.tolist(), strict=True):
+            yield SampleKey(index, seed)
+
+
+def make_loader(
+    dataset: Dataset,
+    batch_size: int,
+    *,
+    shuffle: bool = False,
+    workers: int = 0,
+    seed: int = 0,
+    pin_memory: bool = False,
+) -> DataLoader:
+    """Batches of ``(list of (3, H, W) images, list of Target)``; the last one may be smaller."""
+    return DataLoader(
+        dataset,
+        batch_size=batch_size,
+        sampler=SeededSampler(len(dataset), seed, shuffle),
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        collate_fn=collate_fn,
+        pin_memory=pin_memory,
+    )

@@ -1,0 +1,1 @@
+"""The detector and its training; knows nothing of data sets on disk."""

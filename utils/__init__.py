@@ -1,0 +1,1 @@
+"""The ground floor: configuration, errors, metrics, drawing, the temperature guard."""

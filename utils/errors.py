@@ -1,0 +1,20 @@
+"""The one exception type for everything a user can put right."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """Bad input, met at the edge.
+
+    The message is one line: the flag or file (with line or object), the value found, what was
+    expected and what to do. ``main.py`` alone catches it: it prints the line and exits with 2.
+    """
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """`` (did you mean 'queen'?)`` for the nearest of ``known``, or an empty string."""
+    near = difflib.get_close_matches(word, list(known), n=1)
+    return f" (did you mean {near[0]!r}?)" if near else ""
