@@ -1,0 +1,68 @@
+"""Data sets: from a user's folder to images and targets."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from data.dataset import DataSplits
+    from data.folder import Folder
+    from data.layout import LayoutDataset
+
+
+def open_dataset(
+    path: str | Path, *, validation_fraction: float = 0.2, seed: int = 0
+) -> DataSplits:
+    """Recognise the layout of a folder by what is in it, and read its two splits.
+
+    Tried in this order: playing cards (a CSV names the split and wins over XML that lies beside
+    the images), VOC (folders of given names), Charlotte (any XML). Where the data set has no
+    split, ``validation_fraction`` of the images are set aside, by ``seed``. No image is opened
+    and nothing is written. Raises UserError in one line when the folder is absent, empty or not
+    recognised, when an annotation is wrong and when a split is empty.
+    """
+    from data.folder import open_folder
+
+    folder = open_folder(path)
+    for layout in _layouts():
+        if layout.recognises(folder):
+            return layout.open_listed(folder, validation_fraction, seed)
+    raise _not_recognised(folder)
+
+
+def _layouts() -> tuple[type[LayoutDataset], ...]:
+    # torch is behind these, and whoever imports the package must not wait for it.
+    from data.charlotte_dataset import CharlotteDataset
+    from data.play_card_dataset import PlayCardDataset
+    from data.voc2007_dataset import VOC2007Dataset
+
+    return PlayCardDataset, VOC2007Dataset, CharlotteDataset
+
+
+def _not_recognised(folder: Folder) -> Exception:
+    from utils.errors import UserError
+
+    sought = "; ".join(layout.looked_for for layout in _layouts())
+    hint = ""
+    for inside in folder.folders:
+        match = next((layout for layout in _layouts() if layout.recognises(inside)), None)
+        if match:
+            hint = f" Its folder {inside.path.name} looks like {match.layout}: give {inside.path}."
+            break
+    return UserError(f"{folder.path}: no data set recognised; found {_contents(folder)}; "
+                     f"looked for {sought}.{hint}{folder.link_hint()}")
+
+
+def _contents(folder: Folder) -> str:
+    """``17 images, 3 .txt files and the folders a, b``."""
+    from data.notes import listed
+
+    images = set(folder.images)
+    suffixes = Counter(p.suffix.lower() for p in folder.files.values() if p not in images)
+    parts = [f"{len(images)} images"]
+    parts += [f"{n} {suffix or 'plain'} file(s)" for suffix, n in suffixes.most_common(5)]
+    if folder.folders:
+        parts.append("the folder(s) " + listed(f.path.name for f in folder.folders))
+    return ", ".join(parts)

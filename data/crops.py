@@ -1,0 +1,150 @@
+"""The objects of a data set, cut out: pictures for a classifier to learn from.
+
+Boxes are labels enough to teach a backbone what tells the classes apart before the detector,
+whose loss says little about that at first, begins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torchvision.transforms.v2 import functional as F
+
+from data.dataset import Dataset, Sample
+
+MARGIN = 1.5  # side of the window that is cut out, in sides of the object's longer side
+BACKGROUND_SHARE = 0.25  # background crops for each object
+MAX_OVERLAP = 0.1  # share of a background window that objects may cover
+FILL = (124, 116, 104)
+
+
+@dataclass(frozen=True)
+class Crops:
+    """images: uint8 (N, 3, S, S). labels: int64 (N,), 0 is background. image_ids: int64 (N,)."""
+
+    images: Tensor
+    labels: Tensor
+    image_ids: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def select(self, rows: Tensor) -> Crops:
+        return Crops(self.images[rows], self.labels[rows], self.image_ids[rows])
+
+    def split(self, fraction: float, seed: int) -> tuple[Crops, Crops]:
+        """The crops of most images, and those of a held-out ``fraction`` of the images."""
+        ids = self.image_ids.unique()
+        generator = torch.Generator().manual_seed(seed)
+        order = ids[torch.randperm(len(ids), generator=generator)]
+        held_out = torch.isin(self.image_ids, order[: round(len(ids) * fraction)])
+        return self.select(~held_out), self.select(held_out)
+
+
+def crop_objects(
+    dataset: Dataset,
+    side: int,
+    *,
+    max_crops: int = 6000,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> Crops:
+    """Square windows around the objects, and some of background, ``side`` pixels square.
+
+    A window is ``MARGIN`` times as wide as its object is long, so that a part of it can be chosen
+    anew each time it is shown. Of data sets with more than ``max_crops`` objects, images are drawn
+    at random until there are that many. progress is called with (images done, images in all).
+    """
+    random = np.random.default_rng(seed)
+    pictures: list[Tensor] = []
+    labels: list[int] = []
+    image_ids: list[int] = []
+    indices = [i for i in random.permutation(len(dataset)).tolist() if dataset.labels(i)]
+    for done, index in enumerate(indices):
+        if len(labels) >= max_crops:
+            break
+        sample = dataset.sample(index)
+        windows = _object_windows(sample) + _background_windows(sample, random)
+        for label, window in windows:
+            pictures.append(_cut(sample.image, window, side))
+            labels.append(label)
+            image_ids.append(index)
+        if progress is not None:
+            progress(done + 1, len(indices))
+    return Crops(torch.stack(pictures), torch.tensor(labels), torch.tensor(image_ids))
+
+
+def typical_side(dataset: Dataset, image_size: int) -> float:
+    """Median longer side, in pixels, of the objects once their images are ``image_size`` long.
+
+    Falls back to a quarter of ``image_size`` where annotations do not state the images' sizes.
+    """
+    sides = [
+        (box[2:] - box[:2]).max() * image_size / max(annotation.size)
+        for annotation in dataset.annotations
+        if annotation.size is not None and max(annotation.size) > 0
+        for box in annotation.boxes
+    ]
+    return float(np.median(sides)) if sides else image_size / 4
+
+
+Window = tuple[float, float, float]  # left, top, side
+
+
+def _object_windows(sample: Sample) -> list[tuple[int, Window]]:
+    windows = []
+    for box, label in zip(sample.boxes.tolist(), sample.labels.tolist(), strict=True):
+        left, top, right, bottom = box
+        side = MARGIN * max(right - left, bottom - top, 2.0)
+        window = ((left + right - side) / 2, (top + bottom - side) / 2, side)
+        windows.append((label, window))
+    return windows
+
+
+def _background_windows(sample: Sample, random: np.random.Generator) -> list[tuple[int, Window]]:
+    """Windows as large as the image's objects' that hardly touch an object."""
+    windows = []
+    for box in sample.boxes[random.random(len(sample.boxes)) < BACKGROUND_SHARE]:
+        side = MARGIN * float((box[2:] - box[:2]).max())
+        for _ in range(10):
+            left = random.uniform(-0.1 * side, max(1.0, sample.image.width - 0.9 * side))
+            top = random.uniform(-0.1 * side, max(1.0, sample.image.height - 0.9 * side))
+            if _covered(sample.boxes, left, top, side) <= MAX_OVERLAP:
+                windows.append((0, (left, top, side)))
+                break
+    return windows
+
+
+def _covered(boxes: Tensor, left: float, top: float, side: float) -> float:
+    """The largest share of the window that one box covers."""
+    window = torch.tensor([left, top, left + side, top + side])
+    shared = torch.minimum(boxes[:, 2:], window[2:]) - torch.maximum(boxes[:, :2], window[:2])
+    return float(shared.clamp(min=0).prod(dim=1).max()) / side**2
+
+
+def _cut(image: Image.Image, window: Window, side: int) -> Tensor:
+    left, top, length = window
+    corners = (left, top, left + length, top + length)
+    inside = image.transform(
+        (side, side),
+        Image.Transform.EXTENT,
+        corners,
+        resample=Image.Resampling.BICUBIC,
+        fillcolor=FILL,
+    ) if length <= 2 * side else _cut_large(image, corners, side)
+    return F.pil_to_tensor(inside)
+
+
+def _cut_large(
+    image: Image.Image, corners: tuple[float, float, float, float], side: int
+) -> Image.Image:
+    """Cut whole pixels first and shrink with a filter that averages, so nothing aliases."""
+    left, top, right, bottom = (round(c) for c in corners)
+    canvas = Image.new("RGB", (right - left, bottom - top), FILL)
+    canvas.paste(image, (-left, -top))
+    return canvas.resize((side, side), Image.Resampling.BILINEAR)

@@ -1,0 +1,89 @@
+"""The data set of a run: the user's folder, or cards drawn by the program."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from data import open_dataset
+from data.dataset import DataSplits
+from data.demo_cards import demo_cards_folder
+from utils.errors import UserError
+
+
+@dataclass(frozen=True)
+class DataSource:
+    """Where a data set is: a folder, or None for drawn cards. Plain enough for a checkpoint.
+
+    path: absolute. images: drawn training images; a tenth as many are drawn for validation.
+    """
+
+    path: str | None
+    images: int = 1200
+    validation_fraction: float = 0.2
+    seed: int = 0
+
+    @classmethod
+    def from_plain(cls, plain: dict[str, Any]) -> DataSource:
+        """From the ``data`` of a checkpoint."""
+        return cls(**plain)
+
+    def open(
+        self, cache: str, progress: Callable[[int, int], None] | None = None
+    ) -> DataSplits:
+        """Read the data set; drawn cards are made in the folder ``cache`` when first asked for."""
+        folder: Path
+        if self.path is None:
+            folder = demo_cards_folder(
+                Path(cache).expanduser(), self.images, max(1, self.images // 10),
+                progress=progress,
+            )
+        else:
+            folder = Path(self.path)
+        return open_dataset(folder, validation_fraction=self.validation_fraction, seed=self.seed)
+
+
+def describe_splits(splits: DataSplits, source: DataSource) -> list[tuple[str, str]]:
+    """(label, text) lines: the sizes, the reader's notes, the class list with its ids."""
+    place = source.path or "drawn by the program, because -p is not given"
+    train, validation = splits.train.label_counts(), splits.validation.label_counts()
+    sizes = (
+        f"{len(splits.train)} training images ({sum(train.values())} objects), "
+        f"{len(splits.validation)} validation images ({sum(validation.values())} objects)"
+    )
+    listed = (
+        f"{label} {name} ({train[name]}, {validation[name]})"
+        for label, name in enumerate(splits.class_names, start=1)
+    )
+    return [
+        ("data", f"{splits.layout}, {place}: {sizes}"),
+        *(("note", note) for note in splits.notes),
+        ("classes", f"{', '.join(listed)}  [objects in training, validation]"),
+    ]
+
+
+def match_classes(splits: DataSplits, class_names: tuple[str, ...], owner: str) -> DataSplits:
+    """The same data labelled by ``class_names``, for example a checkpoint's.
+
+    The order may differ, and a class may be absent from the data; a class that ``class_names``
+    does not know is a UserError that shows both lists. owner: whose list it is, for the message.
+    """
+    if splits.class_names == class_names:
+        return splits
+    unknown = [name for name in splits.class_names if name not in class_names]
+    if unknown:
+        raise UserError(
+            f"--path: the data set's classes are {', '.join(splits.class_names)}; {owner} knows "
+            f"{', '.join(class_names)} and not {', '.join(unknown)}; give the data set it belongs "
+            "to, or train a new detector."
+        )
+    absent = [name for name in class_names if name not in splits.class_names]
+    notes = (*splits.notes, f"the data set has no {', '.join(absent)}") if absent else splits.notes
+    return DataSplits(
+        splits.train.renamed_to(class_names),
+        splits.validation.renamed_to(class_names),
+        splits.layout,
+        notes,
+    )

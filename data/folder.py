@@ -1,0 +1,208 @@
+"""Folders listed once: a reader uses only the files that a listing of the data set showed.
+
+A file name in an annotation is therefore never opened; it is looked up. Neither ``..`` nor an
+absolute path nor a symbolic link can lead out of the folder that the user gave.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import unicodedata
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from functools import cached_property
+from pathlib import Path
+
+from utils.errors import UserError, did_you_mean
+
+IMAGE_SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm",
+     ".pgm", ".avif"}
+)
+
+
+class Folder:
+    """The files and folders directly inside ``path``, by name, in the order of their names.
+
+    Hidden names (``.DS_Store``, the ``._*`` files of macOS) are left out, and so are symbolic
+    links that lead out of the data set's folder; those are collected in ``escaping``.
+    """
+
+    def __init__(self, path: Path, parent: Folder | None = None) -> None:
+        self.path = path
+        self._boundary: Path = parent._boundary if parent else _real(path)
+        self.escaping: list[Path] = parent.escaping if parent else []
+        self.files: dict[str, Path] = {}
+        self._folder_paths: dict[str, Path] = {}
+        self._opened: dict[str, Folder] = {}
+        for entry in _scan(path):
+            if entry.name.startswith(".") or entry.name == "__MACOSX" or self._escapes(entry):
+                continue
+            if _is(entry.is_dir):
+                self._folder_paths[entry.name] = path / entry.name
+            elif _is(entry.is_file):  # no dangling link, and no pipe: it would never end
+                self.files[entry.name] = path / entry.name
+
+    def _escapes(self, entry: os.DirEntry[str]) -> bool:
+        if not entry.is_symlink():
+            return False
+        escapes = not _real(entry.path).is_relative_to(self._boundary)
+        if escapes:
+            self.escaping.append(self.path / entry.name)
+        return escapes
+
+    @cached_property
+    def images(self) -> list[Path]:
+        """Files that an image extension says are images; none is opened."""
+        return [p for name, p in self.files.items() if _suffix(name) in IMAGE_SUFFIXES]
+
+    @cached_property
+    def xml_files(self) -> list[Path]:
+        return [p for name, p in self.files.items() if _suffix(name) == ".xml"]
+
+    @cached_property
+    def folders(self) -> list[Folder]:
+        """The folders inside that may be listed; a ``lost+found`` beside the data is no fault."""
+        readable = (n for n, p in self._folder_paths.items() if os.access(p, os.R_OK | os.X_OK))
+        return [self._open(name) for name in readable]
+
+    def find_file(self, name: str) -> Path | None:
+        """The file of that name; failing that, of that name in other capitals."""
+        if name in self.files:
+            return self.files[name]
+        return next((p for n, p in self.files.items() if fold(n) == fold(name)), None)
+
+    def find_folder(self, *names: str) -> Folder | None:
+        """The first of ``names`` that is a folder here, whatever its capitals."""
+        for wanted in names:
+            for name in self._folder_paths:
+                if fold(name) == fold(wanted):
+                    return self._open(name)
+        return None
+
+    def _open(self, name: str) -> Folder:
+        if name not in self._opened:
+            self._opened[name] = Folder(self._folder_paths[name], parent=self)
+        return self._opened[name]
+
+    def link_hint(self) -> str:
+        """A sentence for messages about something missing, or an empty string."""
+        if not self.escaping:
+            return ""
+        return (f" {len(self.escaping)} symbolic link(s) that lead out of the folder were not "
+                f"followed, e.g. {self.escaping[0]}.")
+
+
+class ImageIndex:
+    """Look-up of images by what an annotation calls them. Earlier folders come first."""
+
+    def __init__(self, folders: Iterable[Folder]) -> None:
+        self._exact: dict[str, Path] = {}
+        self._folded: dict[str, Path] = {}
+        self._stems: dict[str, list[Path]] = defaultdict(list)
+        for folder in folders:
+            for path in folder.images:
+                self._exact.setdefault(path.name, path)
+                self._folded.setdefault(fold(path.name), path)
+                self._stems[fold(path.stem)].append(path)
+
+    def find(self, stated: str) -> Path | None:
+        """The image of a stated name or path: exactly, in other capitals, by stem."""
+        name = basename(stated)
+        by_stem = self._stems.get(fold(strip_image_suffix(name)), [None])
+        return self._exact.get(name) or self._folded.get(fold(name)) or by_stem[0]
+
+    def find_by_stem(self, stem: str, stated: str = "") -> Path | None:
+        """The image of that stem; of several, the one whose name is stated, then the same case."""
+        candidates = self._stems.get(fold(stem)) or self._stems.get(fold(strip_image_suffix(stem)))
+        if not candidates:
+            return None
+        name = basename(stated)
+        return min(candidates, key=lambda p: (p.name != name, p.stem != stem))
+
+
+def open_folder(path: str | Path) -> Folder:
+    """The folder a user named. Raises UserError when it is absent, a file, unreadable or empty."""
+    if not str(path).strip():
+        raise UserError("the path of the data set is empty; give the folder that holds it.")
+    path = Path(os.path.expanduser(path))
+    if not os.path.exists(path):  # Path.exists raises where a parent may not be searched
+        raise UserError(f"{path}: no such folder{_near(path)}; give the data set's folder.")
+    if not os.path.isdir(path):
+        raise UserError(f"{path}: this is a file; give the folder that holds the data set"
+                        " (an archive has to be unpacked first).")
+    folder = Folder(path)
+    if not folder.files and not folder._folder_paths:
+        raise UserError(f"{path}: the folder is empty; give the folder that holds the data set."
+                        f"{folder.link_hint()}")
+    return folder
+
+
+def read_bytes(path: Path) -> bytes:
+    """A file's bytes. Raises UserError naming the file."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}).") from error
+
+
+def read_text(path: Path) -> str:
+    """A UTF-8 file, with or without a byte order mark. Raises UserError naming file and line."""
+    raw = read_bytes(path)
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = raw[: error.start].count(b"\n") + 1
+        raise UserError(f"{path}, line {line}: not UTF-8 text (byte 0x{raw[error.start]:02x}); "
+                        "save the file as UTF-8.") from error
+
+
+def fold(name: str) -> str:
+    """A name for comparing: without case, and with one spelling of accented letters.
+
+    macOS hands out decomposed letters where annotations hold composed ones.
+    """
+    return name.casefold() if name.isascii() else unicodedata.normalize("NFC", name).casefold()
+
+
+def basename(stated: str) -> str:
+    """The last part of a path of any operating system: ``C:\\x\\y.JPG`` is ``y.JPG``."""
+    return re.split(r"[\\/]", stated.strip())[-1]
+
+
+def strip_image_suffix(name: str) -> str:
+    """``a.b.jpg`` is ``a.b``, and ``a.b``, which has no image extension, stays."""
+    stem, suffix = os.path.splitext(name)
+    return stem if suffix.lower() in IMAGE_SUFFIXES else name
+
+
+def _real(path: str | Path) -> Path:
+    # Path.resolve raises for a link that leads to itself; realpath does not.
+    return Path(os.path.realpath(path))
+
+
+def _suffix(name: str) -> str:
+    return os.path.splitext(name)[1].lower()
+
+
+def _scan(path: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(path) as entries:
+            return sorted(entries, key=lambda entry: entry.name)
+    except OSError as error:
+        raise UserError(f"{path}: the folder cannot be listed ({error.strerror}).") from error
+
+
+def _is(kind: Callable[[], bool]) -> bool:
+    try:
+        return kind()
+    except OSError:  # a link that leads to itself
+        return False
+
+
+def _near(path: Path) -> str:
+    try:
+        return did_you_mean(path.name, [e.name for e in _scan(path.parent) if e.is_dir()])
+    except UserError:
+        return ""

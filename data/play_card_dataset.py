@@ -1,0 +1,190 @@
+"""Playing cards: ``train_labels.csv`` and ``test_labels.csv``, one row a box."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from data.boxes import COORDINATES, Box, parse_box, parse_size, stack_boxes
+from data.dataset import Annotation
+from data.folder import Folder, ImageIndex, read_text
+from data.layout import LayoutDataset, Reading, found_names
+from data.notes import Notes, listed
+from utils.errors import UserError
+
+REQUIRED = ("filename", "class", *COORDINATES)
+TRAIN_CSV, TEST_CSV = "train_labels.csv", "test_labels.csv"
+CSV_FOLDERS = ("play_cards", "images", "data")
+IMAGE_FOLDERS = ("play_cards", "images")
+
+Row = dict[str, str]
+
+
+class PlayCardDataset(LayoutDataset):
+    """Boxes from two CSV files; the columns are found by their header, in any order.
+
+    Pixels count from 0. A row with a file name, but neither class nor coordinates, is an image
+    without objects. The class list is the sorted names of the training CSV.
+    """
+
+    layout = "playing cards"
+    looked_for = f"{TRAIN_CSV} (here or in {', '.join(f'{f}/' for f in CSV_FOLDERS)})"
+
+    @classmethod
+    def recognises(cls, folder: Folder) -> bool:
+        return _find_csv(folder, TRAIN_CSV) is not None or _find_csv(folder, TEST_CSV) is not None
+
+    @classmethod
+    def read(cls, folder: Folder, notes: Notes) -> Reading:
+        train_csv = _find_csv(folder, TRAIN_CSV)
+        if train_csv is None:
+            raise UserError(f"{folder.path}: {TEST_CSV} is there, but no {TRAIN_CSV}; expected "
+                            "both, or the training CSV alone.")
+        train, test = _read_split(folder, train_csv, "train", notes), None
+        test_csv = _find_csv(folder, TEST_CSV)
+        if test_csv is not None:
+            test = _read_split(folder, test_csv, "test", notes)
+        _remark_unlisted(folder, [*train, *(test or [])], notes)
+        return Reading(train, test, found_names(*train))
+
+
+@dataclass
+class _Group:
+    """The rows of one image."""
+
+    stated: str
+    source: str
+    size: tuple[int, int] | None = None
+    # A dictionary keeps the order of the rows and shows at once which of them is a duplicate.
+    objects: dict[tuple[str, Box], None] = field(default_factory=dict)
+
+
+def _find_csv(folder: Folder, name: str) -> Path | None:
+    candidates = (folder, *(folder.find_folder(sub) for sub in CSV_FOLDERS))
+    return next((p for f in candidates if f is not None and (p := f.find_file(name))), None)
+
+
+def _image_folders(folder: Folder, split: str) -> list[Folder]:
+    """Where the images of a split may lie; the split's own folders come first."""
+    bases = [folder, *(f for sub in CSV_FOLDERS if (f := folder.find_folder(sub)))]
+    bases += [f for base in bases[1:] for sub in IMAGE_FOLDERS if (f := base.find_folder(sub))]
+    return [f for base in bases if (f := base.find_folder(split))] + bases
+
+
+def _read_split(folder: Folder, csv_path: Path, split: str, notes: Notes) -> list[Annotation]:
+    """The records of one CSV, in the order in which it first names the images."""
+    folders = _image_folders(folder, split)
+    images = ImageIndex(folders)
+    groups: dict[Path, _Group] = {}
+    missing: dict[str, None] = {}
+    for line, row in _rows(csv_path):
+        where = f"{csv_path}, line {line}"
+        if not row["filename"]:
+            raise UserError(f"{where}: the filename is empty; expected the name of an image.")
+        image = images.find(row["filename"])
+        if image is None:
+            missing[row["filename"]] = None
+            continue
+        group = groups.setdefault(image, _Group(row["filename"], where))
+        if row["filename"] != group.stated:
+            notes.count("rows that name their image in another way than its first row", where)
+        _add_row(group, row, where, notes)
+    if missing:
+        searched = listed(f"{f.path}/" for f in folders if f.images)
+        raise UserError(f"{csv_path}: {len(missing)} image(s) not found: {listed(missing)}; "
+                        f"looked in {searched or f'{folder.path}/, which holds no image'}. "
+                        f"Restore them or remove their rows.{folder.link_hint()}")
+    return [_annotation(image, group) for image, group in groups.items()]
+
+
+def _add_row(group: _Group, row: Row, where: str, notes: Notes) -> None:
+    size = _row_size(row, where)
+    if size and group.size and size != group.size:
+        notes.count("rows that state another image size than the first row of their image", where)
+    group.size = group.size or size
+    name = row["class"]
+    if not name and not any(row[tag] for tag in COORDINATES):
+        return
+    if not name:
+        raise UserError(f"{where}: the class is empty; expected a name, or a row without "
+                        "coordinates for an image without objects.")
+    box = parse_box(row, f"{where}, {name!r}", notes, size=group.size)
+    if box is None:
+        return
+    if (name, box) in group.objects:
+        notes.count("duplicate rows, removed", where)
+    group.objects[name, box] = None
+
+
+def _row_size(row: Row, where: str) -> tuple[int, int] | None:
+    for column in ("width", "height"):
+        text = row.get(column, "")
+        try:
+            float(text or 0)
+        except ValueError:
+            raise UserError(f"{where}: {column} is {text!r}; expected a number of pixels, or "
+                            "nothing.") from None
+    return parse_size(row.get("width"), row.get("height"))
+
+
+def _annotation(image: Path, group: _Group) -> Annotation:
+    return Annotation(
+        image_path=image,
+        boxes=stack_boxes([box for _, box in group.objects]),
+        names=tuple(name for name, _ in group.objects),
+        difficult=np.zeros(len(group.objects), dtype=bool),
+        size=group.size,
+        source=group.source,
+    )
+
+
+def _rows(path: Path) -> Iterator[tuple[int, Row]]:
+    """Line number and cells by column, stripped; blank lines are passed over."""
+    text = read_text(path)
+    first = next((line for line in text.splitlines() if line.strip()), "")
+    # Spreadsheets of half of the world save a "CSV" with semicolons.
+    delimiter = max(",;\t", key=first.count)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    header: list[str] = []
+    try:
+        for cells in reader:
+            cells = [cell.strip() for cell in cells]
+            if not any(cells):
+                continue
+            if not header:
+                header = _header(cells, f"{path}, line {reader.line_num}")
+            elif len(cells) > len(header) and any(cells[len(header):]):
+                raise UserError(f"{path}, line {reader.line_num}: {len(cells)} cells, but the "
+                                f"header names {len(header)} columns; quote values with commas.")
+            else:
+                padded = cells + [""] * (len(header) - len(cells))
+                yield reader.line_num, dict(zip(header, padded, strict=False))
+    except csv.Error as error:
+        raise UserError(f"{path}, line {reader.line_num}: not readable as CSV ({error}); correct "
+                        "the quotes.") from error
+    if not header:
+        raise UserError(f"{path}: the file is empty; expected the header {','.join(REQUIRED)}.")
+
+
+def _header(cells: list[str], where: str) -> list[str]:
+    header = [cell.lower() for cell in cells]
+    absent = [name for name in REQUIRED if name not in header]
+    if absent:
+        raise UserError(f"{where}: no column {listed(absent)} in the header {','.join(cells)!r}; "
+                        f"expected {','.join(REQUIRED)}, and if you like width and height.")
+    twice = sorted({name for name in REQUIRED if header.count(name) > 1})
+    if twice:
+        raise UserError(f"{where}: column {listed(twice)} is there more than once; keep one.")
+    return header
+
+
+def _remark_unlisted(folder: Folder, annotations: list[Annotation], notes: Notes) -> None:
+    listed_images = {a.image_path for a in annotations}
+    folders = [*_image_folders(folder, "train"), *_image_folders(folder, "test")]
+    for path in sorted({p for f in folders for p in f.images} - listed_images):
+        notes.count("images that no CSV row names, not used", str(path))

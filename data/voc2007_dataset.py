@@ -1,0 +1,197 @@
+"""PASCAL VOC as the devkit lays it out, 2007 to 2012, and folders of the same shape.
+
+The challenge and its files: http://host.robots.ox.ac.uk/pascal/VOC/
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from data.dataset import Annotation
+from data.folder import Folder, ImageIndex, basename, read_text, strip_image_suffix
+from data.layout import LayoutDataset, Reading, found_names
+from data.notes import Notes, listed
+from data.voc_xml import read_annotations
+from utils.errors import UserError, did_you_mean
+
+VOC_CLASSES = (
+    "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
+    "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train",
+    "tvmonitor",
+)  # fmt: skip
+
+_YEAR = re.compile(r"voc20(0[7-9]|1[0-2])", re.IGNORECASE)
+# From 2008 on each year's set contains those before it, under these names.
+_REPEATED_ID = re.compile(r"20\d\d_\d{6}")
+
+
+class VOC2007Dataset(LayoutDataset):
+    """``JPEGImages``, ``Annotations`` and ``ImageSets/Main`` of one year or several.
+
+    Pixels count from 1 in the files and from 0 in the records. Where a year's ``test.txt`` comes
+    with annotations, those tests are the validation and ``trainval`` of all years trains (the
+    usual "07+12" protocol); otherwise ``train`` and ``val``; without lists there is a seeded
+    split. The classes are the twenty of the challenge, unless the annotations have others: then
+    the sorted names of the training split, and after them what only validation has.
+    """
+
+    layout = "VOC"
+    looked_for = "VOCdevkit/, VOC2007/ to VOC2012/ or Annotations/ beside JPEGImages/"
+
+    @classmethod
+    def recognises(cls, folder: Folder) -> bool:
+        return bool(_find_years(folder))
+
+    @classmethod
+    def read(cls, folder: Folder, notes: Notes) -> Reading:
+        years = [_Year.open(f) for f in _find_years(folder)]
+        train_ids, validation_ids = _choose_splits(years, notes)
+        if len(years) > 1:
+            _drop_repeated(train_ids, validation_ids or [], notes)
+        train = _read(years, train_ids, notes)
+        _remark_unused(years, train, notes)
+        validation = None if validation_ids is None else _read(years, validation_ids, notes)
+        return Reading(train, validation, _class_names(train, validation or [], notes))
+
+
+@dataclass(frozen=True)
+class _Year:
+    """One VOC-shaped folder: its annotation files by id and the ids of each list it has."""
+
+    folder: Folder
+    annotations: dict[str, Path]
+    lists: dict[str, list[str]]
+
+    @classmethod
+    def open(cls, folder: Folder) -> _Year:
+        found = folder.find_folder("Annotations")
+        annotations = {p.stem: p for p in found.xml_files} if found else {}
+        sets = folder.find_folder("ImageSets")
+        sets = (sets.find_folder("Main") or sets) if sets else None
+        lists = {}
+        for name in ("train", "val", "trainval", "test"):
+            path = sets.find_file(f"{name}.txt") if sets else None
+            if path is not None:
+                lists[name] = _ids(path, annotations)
+        return cls(folder, annotations, lists)
+
+    def missing(self, ids: Sequence[str]) -> list[str]:
+        return [i for i in ids if i not in self.annotations]
+
+    def has_annotated_test(self) -> bool:
+        """Later years publish test.txt with annotations for a few images only."""
+        test = self.lists.get("test", [])
+        return bool(test) and len(self.missing(test)) * 2 <= len(test)
+
+    def training_ids(self) -> list[str]:
+        """``trainval``, as one list or two, or all there is where there are no lists."""
+        if "trainval" in self.lists:
+            return self.lists["trainval"]
+        both = self.lists.get("train", []) + self.lists.get("val", [])
+        return list(dict.fromkeys(both)) if self.lists else list(self.annotations)
+
+
+# The ids of one split, for each year in turn.
+_Ids = list[list[str]]
+
+
+def _find_years(folder: Folder) -> list[Folder]:
+    if _is_shaped(folder):
+        return [folder]
+    inside = (folder.find_folder("VOCdevkit") or folder).folders
+    shaped = [f for f in inside if _is_shaped(f)]
+    return [f for f in shaped if _YEAR.fullmatch(f.path.name)] or shaped
+
+
+def _is_shaped(folder: Folder) -> bool:
+    return bool(folder.find_folder("Annotations") and folder.find_folder("JPEGImages"))
+
+
+def _ids(path: Path, known: dict[str, Path]) -> list[str]:
+    """The image ids of a list; a path, an extension or a trailing 1, 0 or -1 is taken off."""
+    ids: dict[str, None] = {}
+    for line in read_text(path).splitlines():
+        image_id = strip_image_suffix(basename(line))
+        if image_id not in known:
+            image_id = strip_image_suffix(re.sub(r"\s+(-1|0|1)$", "", image_id))
+        if image_id:
+            ids[image_id] = None
+    return list(ids)
+
+
+def _choose_splits(years: Sequence[_Year], notes: Notes) -> tuple[_Ids, _Ids | None]:
+    for year in years:
+        test = year.lists.get("test")
+        if test and not year.has_annotated_test():
+            notes.say(f"{year.folder.path}: test.txt is not used, {len(year.missing(test))} of its "
+                      f"{len(test)} images have no annotation")
+    tested = [year.has_annotated_test() for year in years]
+    if any(tested):
+        _say_splits(years, "trainval", "test", notes)
+        validation = [y.lists["test"] if ok else [] for y, ok in zip(years, tested, strict=True)]
+        return [year.training_ids() for year in years], validation
+    if any(year.lists.get("val") and year.lists.get("train") for year in years):
+        _say_splits(years, "train", "val", notes)
+        with_val = [bool(year.lists.get("val")) for year in years]
+        train = [y.lists.get("train", []) if ok else y.training_ids()
+                 for y, ok in zip(years, with_val, strict=True)]
+        return train, [year.lists.get("val", []) for year in years]
+    return [year.training_ids() for year in years], None
+
+
+def _say_splits(years: Sequence[_Year], train: str, validation: str, notes: Notes) -> None:
+    names = listed(year.folder.path.name for year in years)
+    notes.say(f"{names}: {train} is the training split, {validation} the validation split")
+
+
+def _drop_repeated(train: _Ids, validation: _Ids, notes: Notes) -> None:
+    """Keep one copy of an image that several years contain, the validation's and the latest."""
+    seen: set[str] = set()
+    for ids in [*reversed(validation), *reversed(train)]:
+        repeated = {i for i in ids if i in seen and _REPEATED_ID.fullmatch(i)}
+        for image_id in sorted(repeated):
+            notes.count("images that several years contain, used once", image_id)
+        ids[:] = [i for i in ids if i not in repeated]
+        seen.update(ids)
+
+
+def _read(years: Sequence[_Year], split: _Ids, notes: Notes) -> list[Annotation]:
+    records: list[Annotation] = []
+    for year, ids in zip(years, split, strict=True):
+        missing = year.missing(ids)
+        if missing:
+            raise UserError(f"{year.folder.path}: {len(missing)} image(s) named in ImageSets have "
+                            f"no XML in Annotations: {listed(missing)}. Restore the files or "
+                            f"remove the names.{year.folder.link_hint()}")
+        images = year.folder.find_folder("JPEGImages")
+        index = ImageIndex([images] if images else [])
+        records += read_annotations([year.annotations[i] for i in ids], index, notes, origin=1)
+    return records
+
+
+def _remark_unused(years: Sequence[_Year], train: Sequence[Annotation], notes: Notes) -> None:
+    """Where no list says which images belong to the set, the annotations do."""
+    used = {a.image_path for a in train}
+    for year in years:
+        images = None if year.lists else year.folder.find_folder("JPEGImages")
+        for path in images.images if images else []:
+            if path not in used:
+                notes.count("images without an XML file, not used", str(path))
+
+
+def _class_names(
+    train: Sequence[Annotation], validation: Sequence[Annotation], notes: Notes
+) -> list[str]:
+    trained = found_names(*train)
+    untrained = [n for n in found_names(*validation) if n not in trained]
+    if set(trained + untrained) <= set(VOC_CLASSES):
+        return list(VOC_CLASSES)
+    notes.say("the classes are those of the annotations, not the twenty of VOC: "
+              f"{listed(trained + untrained, 30)}")
+    if untrained:
+        told = listed(f"{n!r}{did_you_mean(n, trained)}" for n in untrained)
+        notes.say(f"classes that only the validation split has, never trained: {told}")
+    return trained + untrained

@@ -1,0 +1,119 @@
+"""The command line: flags merged over the defaults of ``utils/config.py``, then one launch.
+
+    python main.py -t True -p ./cards -m efficientnet-b4    # train
+    python main.py -l ckpt.pth                              # monitor the mAP of a checkpoint
+"""
+
+from __future__ import annotations
+
+import optparse
+import os
+import sys
+from typing import Any, NoReturn
+
+from utils.config import Config, Option, flag_of, options
+from utils.errors import UserError
+
+EXIT_USER_ERROR = 2
+EXIT_INTERRUPTED = 130
+
+USAGE = """%prog -t True [-p FOLDER] [-m MODEL] [options]    train
+       %prog -l FILE [-p FOLDER] [options]              monitor the mAP of a checkpoint"""
+
+
+class Parser(optparse.OptionParser):
+    """Reports a usage error as every other error of the user."""
+
+    def error(self, msg: str) -> NoReturn:
+        raise UserError(f"{msg} (--help shows every flag).")
+
+
+def make_parser() -> optparse.OptionParser:
+    """One flag for each field of ``Config``, in the groups that the fields name."""
+    parser = Parser(
+        usage=USAGE, description="Train and evaluate a RetinaNet on an EfficientNet."
+    )
+    groups: dict[str, optparse.OptionGroup] = {}
+    for name, option in options().items():
+        place: Any = parser
+        if option.group:
+            if option.group not in groups:
+                groups[option.group] = parser.add_option_group(option.group)
+            place = groups[option.group]
+        flags = [flag for flag in (option.short, flag_of(name)) if flag]
+        place.add_option(
+            *flags,
+            dest=name,
+            type="string",
+            default=None,
+            metavar=option.metavar or name.upper(),
+            help=_help_with_default(name, option),
+        )
+    return parser
+
+
+def _help_with_default(name: str, option: Option) -> str:
+    default = Config.__dataclass_fields__[name].default
+    return option.help if default is None else f"{option.help} [default: {default}]"
+
+
+def read_config(arguments: list[str]) -> Config:
+    """Command line to ``Config``; raises UserError for a flag or value that makes no sense."""
+    parser = make_parser()
+    values, rest = parser.parse_args(arguments)
+    if rest:
+        parser.error(f"{rest[0]!r} belongs to no flag; every value follows its flag")
+    given = {}
+    for name, option in options().items():
+        text = getattr(values, name)
+        if text is None:
+            continue
+        try:
+            given[name] = option.parse(text)
+        except ValueError as error:
+            parser.error(f"{flag_of(name)} {text}: {error}")
+    return Config.merged(given)
+
+
+def run(config: Config) -> None:
+    """Train or monitor. Heavy imports wait until it is known that they are needed."""
+    if config.train or config.resume:
+        import trainer
+
+        trainer.launch(config)
+    elif config.load:
+        import monitor
+
+        monitor.launch(config)
+    else:
+        raise UserError(
+            "nothing to do: give -t True to train, or -l FILE to monitor a checkpoint (--help "
+            "shows everything)."
+        )
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The exit status: 0 done, 2 bad input, 130 interrupted."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    debug = False
+    try:
+        config = read_config(arguments)
+        debug = config.debug
+        run(config)
+    except UserError as error:
+        if debug:
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_USER_ERROR
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read the output (head, less) is gone; there is no one left to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

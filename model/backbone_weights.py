@@ -1,0 +1,165 @@
+"""Where a backbone's first weights come from: ImageNet, a file, or nowhere."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+import re
+import socket
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.error import URLError
+from urllib.parse import urlparse
+
+import torch
+from efficientnet_pytorch.utils import url_map
+from torch import Tensor
+from torchvision.models import ResNet50_Weights
+
+from utils.errors import UserError
+
+CONNECT_TIMEOUT = 3.0  # seconds before `auto` takes a silent network for none
+
+
+@dataclass(frozen=True)
+class BackboneWeights:
+    """state: the state dict without the classifier, or None for random weights.
+
+    origin: what to tell the user, e.g. "ImageNet" or a path.
+    """
+
+    state: dict[str, Tensor] | None
+    origin: str
+
+    @property
+    def pretrained(self) -> bool:
+        return self.state is not None
+
+
+RANDOM_WEIGHTS = BackboneWeights(None, "random")
+
+
+def find_backbone_weights(model_name: str, choice: str) -> BackboneWeights:
+    """The weights that ``choice`` asks for.
+
+    choice: ``imagenet`` (the package's own file, from the cache or downloaded), ``none``, the path
+    of a state dict, or ``auto``: ImageNet where it is cached or reachable, else random weights with
+    a warning that says what this means for the result.
+    Raises UserError when ``imagenet`` or a path is asked for and cannot be had.
+    """
+    if choice == "none":
+        return RANDOM_WEIGHTS
+    if choice == "imagenet":
+        return _imagenet(model_name)
+    if choice != "auto":
+        return _from_file(Path(choice), choice)
+    url = imagenet_url(model_name)
+    if cached_file(url).is_file() or _reachable(url):
+        try:
+            return _imagenet(model_name)
+        except UserError as error:
+            reason = str(error)
+    else:
+        reason = "not in the cache and no network"
+    warnings.warn(
+        f"No ImageNet weights for {model_name} ({reason}): the backbone starts from random "
+        "weights, needs many more epochs and ends with a lower mAP on a small data set. "
+        f"With a network, or with the file at {cached_file(url)}, they are used by themselves.",
+        stacklevel=2,
+    )
+    return RANDOM_WEIGHTS
+
+
+def imagenet_url(model_name: str) -> str:
+    """The address the backbone's own package downloads from."""
+    return ResNet50_Weights.IMAGENET1K_V1.url if model_name == "resnet50" else url_map[model_name]
+
+
+def cached_file(url: str) -> Path:
+    """Where torch.hub keeps what it downloaded from ``url``."""
+    return Path(torch.hub.get_dir()) / "checkpoints" / Path(urlparse(url).path).name
+
+
+def _imagenet(model_name: str) -> BackboneWeights:
+    url = imagenet_url(model_name)
+    path = cached_file(url)
+    try:
+        if not path.is_file():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            torch.hub.download_url_to_file(url, str(path), hash_prefix=_hash_prefix(path))
+    except (URLError, OSError, RuntimeError) as error:
+        raise UserError(
+            f"--backbone-weights imagenet: the weights of {model_name} cannot be downloaded from "
+            f"{url} ({error}); put the file at {path}, or give --backbone-weights PATH or none."
+        ) from error
+    if not _hash_fits(path):
+        raise UserError(
+            f"--backbone-weights imagenet: {path} is damaged (its hash is not the one in its "
+            "name); delete it to download it again."
+        )
+    return BackboneWeights(_load_state(path, "--backbone-weights imagenet"), "ImageNet")
+
+
+def _from_file(path: Path, choice: str) -> BackboneWeights:
+    if not path.is_file():
+        raise UserError(
+            f"--backbone-weights {choice}: there is no such file; give auto, imagenet, none or the "
+            "path of a state dict."
+        )
+    return BackboneWeights(_load_state(path, f"--backbone-weights {choice}"), str(path))
+
+
+def _load_state(path: Path, flag: str) -> dict[str, Tensor]:
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(
+            f"{flag}: {path} cannot be loaded as plain tensors ({reason}); give a state dict saved "
+            "with torch.save(network.state_dict(), PATH)."
+        ) from error
+    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise UserError(f"{flag}: {path} holds no state dict (names to tensors).")
+    return {name: v for name, v in state.items() if not name.startswith(("_fc.", "fc."))}
+
+
+def load_into(network: torch.nn.Module, weights: BackboneWeights, model_name: str) -> None:
+    """Copy the weights into the network; raises UserError naming what does not fit."""
+    if weights.state is None:
+        return
+    own = network.state_dict()
+    wrong = [
+        name
+        for name in {**own, **weights.state}
+        if name not in own
+        or (name not in weights.state and not name.endswith("num_batches_tracked"))
+        or (name in weights.state and weights.state[name].shape != own[name].shape)
+    ]
+    if wrong:
+        raise UserError(
+            f"--backbone-weights: {weights.origin} does not fit {model_name}: {len(wrong)} tensors "
+            f"are missing, unknown or of another shape, first {wrong[0]!r}; give weights of the "
+            "same model."
+        )
+    network.load_state_dict(weights.state, strict=False)
+
+
+def _hash_prefix(path: Path) -> str | None:
+    """File names end in the first hexadecimal digits of their SHA-256, e.g. ``-355c32eb.pth``."""
+    match = re.search(r"-([0-9a-f]{8,})\.pth$", path.name)
+    return match.group(1) if match else None
+
+
+def _hash_fits(path: Path) -> bool:
+    prefix = _hash_prefix(path)
+    return prefix is None or hashlib.sha256(path.read_bytes()).hexdigest().startswith(prefix)
+
+
+def _reachable(url: str) -> bool:
+    host = urlparse(url).hostname or ""
+    try:
+        socket.create_connection((host, 443), timeout=CONNECT_TIMEOUT).close()
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,161 @@
+"""Checkpoints that describe themselves, written whole or not at all.
+
+``best.pth`` and ``last.pth`` both hold ``detector`` (what rebuilds the model, as plain values) and
+``weights`` (its averaged weights); ``last.pth`` also holds what a run needs to go on. Tensors and
+plain types only, so that both load with ``weights_only=True``.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import uuid
+import zipfile
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning.plugins.io import TorchCheckpointIO
+from torch import Tensor
+from torchvision.models.detection import RetinaNet
+
+from model.efficient_retinanet import get_efficient_retinanet
+from utils.errors import UserError
+
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class DetectorDescription:
+    """Everything that rebuilds a detector, and where its data was.
+
+    class_names: the K names, label i + 1 is ``class_names[i]``. image_size: pixels of the longer
+    side. data: the data set it was trained on, plain values for the floor above.
+    """
+
+    model_name: str
+    class_names: tuple[str, ...]
+    image_size: int = 512
+    anchor_scale: float = 1.0
+    frozen_batch_norm: bool = False
+    data: dict[str, Any] = field(default_factory=dict)
+
+    def build(self, score_thresh: float = 0.05) -> RetinaNet:
+        """The model with random weights; it has this description's shape."""
+        return get_efficient_retinanet(
+            num_classes=len(self.class_names) + 1,
+            efficientnet_model_name=self.model_name,
+            score_thresh=score_thresh,
+            backbone_weights="none",
+            image_size=self.image_size,
+            anchor_scale=self.anchor_scale,
+            freeze_batch_norm=self.frozen_batch_norm,
+        )
+
+    def as_plain(self) -> dict[str, Any]:
+        """For a checkpoint: plain types only."""
+        return {**asdict(self), "class_names": list(self.class_names), "format": FORMAT_VERSION}
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A loaded checkpoint. metrics: those of its epoch, empty where none were measured."""
+
+    path: Path
+    description: DetectorDescription
+    weights: dict[str, Tensor]
+    epoch: int
+    metrics: dict[str, float]
+
+    def build_model(self, score_thresh: float = 0.05) -> RetinaNet:
+        """The trained detector, in evaluation mode."""
+        model = self.description.build(score_thresh)
+        try:
+            model.load_state_dict(self.weights)
+        except RuntimeError as error:
+            raise UserError(
+                f"{self.path}: its weights do not fit the {self.description.model_name} it "
+                f"describes ({str(error).splitlines()[-1].strip()}); the file is damaged."
+            ) from error
+        return model.eval()
+
+
+    def refuse_contradictions(self, **asked: Any) -> None:
+        """Raise UserError when a flag says something else than the checkpoint; both are named.
+
+        asked: values by the names of ``DetectorDescription``'s fields; None was not asked for.
+        """
+        for name, value in asked.items():
+            own = getattr(self.description, name)
+            if value is not None and value != own:
+                flag = "--" + name.removesuffix("_name").replace("_", "-")
+                raise UserError(
+                    f"{flag} {value}: the checkpoint {self.path} was trained with {own}; leave "
+                    "the flag out."
+                )
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Read ``best.pth`` or ``last.pth``. Raises UserError naming the file and what is wrong."""
+    if not path.is_file():
+        raise UserError(f"--load {path}: there is no such file; give a checkpoint (.pth).")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (
+        pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, AttributeError,
+        zipfile.BadZipFile, OSError,
+    ) as error:
+        reason = str(error).strip().splitlines()[0][:120]
+        raise UserError(
+            f"--load {path}: not a checkpoint of plain tensors and values ({reason}); give the "
+            "best.pth or last.pth of a run."
+        ) from error
+    try:
+        plain = dict(content["detector"])
+        version = plain.pop("format")
+        plain["class_names"] = tuple(plain["class_names"])
+        if version > FORMAT_VERSION:
+            raise UserError(
+                f"--load {path}: written by a newer version (format {version}, this program reads "
+                f"{FORMAT_VERSION}); update the program."
+            )
+        return Checkpoint(
+            path=path,
+            description=DetectorDescription(**plain),
+            weights=content["weights"],
+            epoch=int(content.get("epoch", 0)),
+            metrics=dict(content.get("metrics", {})),
+        )
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"--load {path}: loads, but does not describe a detector of this program "
+            f"({error!r}); give the best.pth or last.pth of a run."
+        ) from error
+
+
+def write_whole(content: Any, path: Path) -> None:
+    """``torch.save`` beside ``path``, then rename: the file appears complete or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    try:
+        with open(aside, "wb") as file:
+            torch.save(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+class WholeCheckpointIO(TorchCheckpointIO):
+    """Lightning's checkpoints, written aside in the same folder and then renamed.
+
+    Lightning's own writer goes through the system's temporary folder, and a move from there to
+    another disk is a copy that can be cut short.
+    """
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
+    ) -> None:
+        write_whole(checkpoint, Path(path))

@@ -1,0 +1,213 @@
+"""Crop pre-training: the backbone first learns to tell the objects' own crops apart.
+
+From random weights on a few hundred pictures a detector finds objects long before it can name
+them. A classifier on their crops learns the names in minutes; the detector then starts from its
+backbone.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, IterableDataset
+
+from model.lightning_trainer import warmup_cosine
+from utils.errors import UserError
+
+BATCH_SIZE = 48
+LEARNING_RATE = 2e-3
+AUTO_STEPS = (300, 1500)
+AUTO_EPOCHS = 60
+LINE_EVERY = 100  # steps
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How long to train: a number of steps, or minutes of wall time."""
+
+    steps: int | None = None
+    minutes: float | None = None
+
+    def progress(self, step: int, seconds: float) -> float:
+        """0 at the start, 1 when the budget is spent."""
+        if self.steps is not None:
+            return step / max(1, self.steps)
+        assert self.minutes is not None
+        return seconds / (60 * self.minutes)
+
+    def __str__(self) -> str:
+        return f"{self.steps} steps" if self.steps is not None else f"{self.minutes:g} min"
+
+
+def parse_budget(text: str, num_crops: int) -> Budget | None:
+    """``auto``, ``off``, minutes (``3``, ``0.5``) or steps (``400steps``); None for ``off``."""
+    word = text.strip().lower()
+    if word == "off":
+        return None
+    if word == "auto":
+        low, high = AUTO_STEPS
+        return Budget(steps=min(high, max(low, AUTO_EPOCHS * num_crops // BATCH_SIZE)))
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(m|min|minutes?|steps?)?", word)
+    if not match or float(match.group(1)) == 0:
+        raise UserError(
+            f"--crop-pretraining {text}: expected auto, off, a number of minutes such as 3, or of "
+            "steps such as 400steps."
+        )
+    if (match.group(2) or "").startswith("step"):
+        return Budget(steps=int(float(match.group(1))))
+    return Budget(minutes=float(match.group(1)))
+
+
+class CropBatches(IterableDataset):
+    """Endless random batches of crops, as they are stored.
+
+    images: uint8 (N, 3, S, S). labels: int64 (N,). Each batch has every class equally often on
+    average, however rare it is.
+    """
+
+    def __init__(self, images: Tensor, labels: Tensor, batch_size: int, seed: int) -> None:
+        self.images, self.labels = images, labels
+        self.batch_size, self.seed = batch_size, seed
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        generator = torch.Generator().manual_seed(self.seed)
+        weights = 1.0 / self.labels.bincount()[self.labels].float()
+        while True:
+            rows = torch.multinomial(weights, self.batch_size, True, generator=generator)
+            yield self.images[rows], self.labels[rows]
+
+
+class CropClassifier(pl.LightningModule):
+    """A linear classifier of crops on top of a detector's backbone body.
+
+    body: float (B, 3, H, W) to a dict of maps, the last one the deepest. num_classes: background
+    counted. side: pixels of the square window it sees of each crop. mean, std: of the detector's
+    normalisation. turn: largest rotation in degrees, either way.
+    """
+
+    def __init__(
+        self,
+        body: nn.Module,
+        num_classes: int,
+        side: int,
+        budget: Budget,
+        *,
+        mean: list[float],
+        std: list[float],
+        turn: float = 20.0,
+        say: Callable[[str, str], None] | None = None,
+    ) -> None:
+        super().__init__()
+        self.body = body
+        self.classifier = nn.LazyLinear(num_classes)
+        self.side, self.budget, self.turn = side, budget, turn
+        self.steps_done, self.seconds = 0, 0.0
+        self._say = say
+        self.register_buffer("mean", torch.tensor(mean)[:, None, None], persistent=False)
+        self.register_buffer("std", torch.tensor(std)[:, None, None], persistent=False)
+        self._start = 0.0
+        with torch.no_grad():
+            # The first pass tells the classifier how many channels the body ends in.
+            self.eval()(torch.zeros(1, 3, side, side))
+        self.train()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """images: float (B, 3, side, side) in 0..1. Returns logits (B, num_classes)."""
+        maps = self.body((images - self.mean) / self.std)
+        deepest = list(maps.values())[-1]
+        return self.classifier(deepest.mean(dim=(2, 3)).float())
+
+    def on_train_start(self) -> None:
+        self._start = time.monotonic()
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        crops, labels = batch
+        views = random_views(crops, self.side, self.turn)
+        logits = self(views)
+        loss = F.cross_entropy(logits, labels, label_smoothing=0.05)
+        hits = (logits.argmax(dim=1) == labels).float().mean()
+        self.log_dict({"crop_loss": loss.detach(), "crop_accuracy": hits}, prog_bar=True)
+        return loss
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        self.steps_done = self.global_step
+        self.seconds = time.monotonic() - self._start
+        if self._say and self.steps_done % LINE_EVERY == 0:
+            values = self.trainer.callback_metrics
+            self._say("crops", f"step {self.steps_done}  loss {float(values['crop_loss']):.3f}  "
+                      f"accuracy {float(values['crop_accuracy']):.0%}")
+        if self.budget.progress(self.steps_done, self.seconds) >= 1:
+            self.trainer.should_stop = True
+
+    def configure_optimizers(self) -> Any:
+        optimizer = torch.optim.AdamW(self.parameters(), lr=LEARNING_RATE, weight_decay=0.05)
+
+        def factor(step: int) -> float:
+            seconds = time.monotonic() - self._start if step else 0.0
+            return warmup_cosine(int(1000 * self.budget.progress(step, seconds)), 30, 1000)
+
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
+        }
+
+    @torch.no_grad()
+    def accuracy(self, images: Tensor, labels: Tensor) -> float:
+        """Share of crops named rightly, seen without variation; nan without crops."""
+        if len(labels) == 0:
+            return float("nan")
+        self.eval()
+        hits = 0
+        for crops, truth in zip(images.split(64), labels.split(64), strict=True):
+            views = central_views(crops.to(self.device), self.side)
+            hits += int((self(views).argmax(dim=1).cpu() == truth).sum())
+        return hits / len(labels)
+
+
+def random_views(crops: Tensor, side: int, turn: float) -> Tensor:
+    """A random window of each crop, turned, zoomed, mirrored and lit differently.
+
+    crops: uint8 (B, 3, S, S). Returns float (B, 3, side, side) in 0..1. turn: degrees.
+    """
+    count, device = len(crops), crops.device
+    uniform = torch.rand(9, count, device=device) * 2 - 1
+    angle = uniform[0] * torch.pi * turn / 180
+    # 1 / MARGIN of the stored window shows the object alone; up to 0.95 shows its surroundings.
+    zoom = 0.8 + 0.15 * uniform[1]
+    stretch = 1 + 0.12 * uniform[2]
+    mirror = torch.where(uniform[3] < 0, -1.0, 1.0)
+    cos, sin = torch.cos(angle) * zoom, torch.sin(angle) * zoom
+    rows = [
+        torch.stack([cos * mirror * stretch, -sin, 0.12 * uniform[4]], dim=1),
+        torch.stack([sin * mirror * stretch, cos, 0.12 * uniform[5]], dim=1),
+    ]
+    grid = F.affine_grid(torch.stack(rows, dim=1), [count, 3, side, side], align_corners=False)
+    pixels = crops.float() / 255
+    views = F.grid_sample(pixels, grid, padding_mode="border", align_corners=False)
+    gain = (1 + 0.3 * uniform[6])[:, None, None, None]
+    contrast = (1 + 0.3 * uniform[7])[:, None, None, None]
+    tint = 1 + 0.12 * (torch.rand(count, 3, 1, 1, device=device) * 2 - 1)
+    middle = views.mean(dim=(1, 2, 3), keepdim=True)
+    return (((views - middle) * contrast + middle) * gain * tint).clamp(0, 1)
+
+
+def central_views(crops: Tensor, side: int) -> Tensor:
+    """The middle of each crop as ``random_views`` shows it on average; float in 0..1."""
+    inner = round(0.8 * crops.shape[-1])
+    start = (crops.shape[-1] - inner) // 2
+    window = crops[:, :, start : start + inner, start : start + inner].float() / 255
+    return F.interpolate(window, size=(side, side), mode="bilinear", antialias=True)
+
+
+def crop_loader(images: Tensor, labels: Tensor, seed: int) -> DataLoader:
+    """Endless training batches for ``CropClassifier``."""
+    return DataLoader(CropBatches(images, labels, BATCH_SIZE, seed), batch_size=None)

@@ -1,0 +1,259 @@
+"""RetinaNet on an EfficientNet: six backbone taps, eight pyramid levels, two shared heads.
+
+RetinaNet: Lin et al., https://arxiv.org/abs/1708.02002. Feature pyramid: Lin et al.,
+https://arxiv.org/abs/1612.03144. EfficientNet: Tan and Le, https://arxiv.org/abs/1905.11946.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections import OrderedDict
+from itertools import pairwise
+from typing import NamedTuple
+
+import torch
+from efficientnet_pytorch import EfficientNet
+from efficientnet_pytorch.utils import round_repeats
+from torch import Tensor, nn
+from torchvision.models.detection import RetinaNet
+from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.retinanet import RetinaNetHead
+from torchvision.ops import FeaturePyramidNetwork
+from torchvision.ops.feature_pyramid_network import LastLevelP6P7
+
+from model.backbone_weights import BackboneWeights, find_backbone_weights, load_into
+from model.frozen_batch_norm import freeze_batch_norms
+from model.resnet_retinanet import make_resnet50_anchors, make_resnet50_pyramid
+from model.transform import LongerSideTransform
+from utils.errors import UserError, did_you_mean
+
+
+class Level(NamedTuple):
+    """One level of the pyramid: where it comes from, its stride and anchor base size in pixels."""
+
+    source: str
+    stride: int
+    anchor_size: int
+
+
+LEVELS = (
+    Level("MBConv stage 3", 8, 64),
+    Level("MBConv stage 4", 16, 128),
+    Level("MBConv stage 5", 16, 128),
+    Level("MBConv stage 6", 32, 256),
+    Level("MBConv stage 7", 32, 256),
+    Level("head convolution", 32, 256),
+    Level("P6", 64, 512),
+    Level("P7", 128, 512),
+)
+NUM_TAPS = sum(not level.source.startswith("P") for level in LEVELS)
+FIRST_TAPPED_STAGE = 3
+PYRAMID_CHANNELS = 256
+ANCHOR_SCALES = (1.0, 2 ** (1 / 3), 2 ** (2 / 3))
+ASPECT_RATIOS = (0.5, 1.0, 2.0)
+
+EFFICIENTNET_NAMES = tuple(f"efficientnet-b{i}" for i in range(8))
+MODEL_NAMES = (*EFFICIENTNET_NAMES, "resnet50")
+
+
+class EfficientNetBody(nn.Module):
+    """The convolutional part of an EfficientNet, tapped after six of its stages.
+
+    The private attributes of ``efficientnet_pytorch.EfficientNet`` are touched here and nowhere
+    else. A *layer* is the stretch from one tap to the next; the first one includes the stem.
+
+    network: built with ``image_size=None`` and ``include_top=False``.
+    trainable_layers: how many layers, counted from the deepest, are trained, 0 to 6. The others
+    are frozen: no gradient, and evaluation mode through ``.train()``.
+    """
+
+    def __init__(self, network: EfficientNet, trainable_layers: int = NUM_TAPS) -> None:
+        super().__init__()
+        self.network = network
+        for module in (network, *network._blocks):
+            # The same function as the package's swish, but fused, and it can be exported.
+            module._swish = nn.SiLU()
+        self._stage_ends = self._find_stage_ends()
+        taps = self._stage_ends[FIRST_TAPPED_STAGE - 1 :]
+        self._tap_after = {end - 1: str(number) for number, end in enumerate(taps)}
+        self._layers = self._split_into_layers(taps)
+        self._frozen = [m for layer in self._layers[: NUM_TAPS - trainable_layers] for m in layer]
+        for module in self._frozen:
+            module.requires_grad_(False)
+
+    def _find_stage_ends(self) -> list[int]:
+        """For each MBConv stage the index behind its last block."""
+        ends, end = [], 0
+        for stage in self.network._blocks_args:
+            end += round_repeats(stage.num_repeat, self.network._global_params)
+            ends.append(end)
+        return ends
+
+    def _split_into_layers(self, taps: list[int]) -> list[list[nn.Module]]:
+        net = self.network
+        stem = [net._conv_stem, net._bn0, *net._blocks[: taps[0]]]
+        middle = [list(net._blocks[start:end]) for start, end in pairwise(taps)]
+        return [stem, *middle, [net._conv_head, net._bn1]]
+
+    @property
+    def out_channels(self) -> list[int]:
+        """Channels of the six taps, shallow to deep."""
+        taps = [self.network._blocks[i]._project_conv.out_channels for i in self._tap_after]
+        return [*taps, self.network._conv_head.out_channels]
+
+    def train(self, mode: bool = True) -> EfficientNetBody:
+        super().train(mode)
+        for module in self._frozen:
+            module.eval()
+        return self
+
+    def forward(self, images: Tensor) -> OrderedDict[str, Tensor]:
+        """images: float (B, 3, H, W), normalised. Returns six maps "0" to "5", shallow to deep."""
+        net = self.network
+        maps: OrderedDict[str, Tensor] = OrderedDict()
+        # The kernels of a mobile network are fastest with the channels innermost.
+        x = images.contiguous(memory_format=torch.channels_last)
+        x = net._swish(net._bn0(net._conv_stem(x)))
+        drop_rate = net._global_params.drop_connect_rate or 0.0
+        for index, block in enumerate(net._blocks):
+            # Later blocks are skipped more often: stochastic depth, arXiv 1603.09382.
+            x = block(x, drop_connect_rate=drop_rate * index / len(net._blocks))
+            if index in self._tap_after:
+                maps[self._tap_after[index]] = x
+        maps[str(NUM_TAPS - 1)] = net._swish(net._bn1(net._conv_head(x)))
+        return maps
+
+
+class EfficientNetPyramid(nn.Module):
+    """Body and feature pyramid: float (B, 3, H, W) to eight maps of 256 channels."""
+
+    out_channels = PYRAMID_CHANNELS
+
+    def __init__(self, body: EfficientNetBody) -> None:
+        super().__init__()
+        self.body = body
+        # With equal channel counts P6 is computed from the last pyramid output, not from the tap.
+        extra = LastLevelP6P7(PYRAMID_CHANNELS, PYRAMID_CHANNELS)
+        self.fpn = FeaturePyramidNetwork(body.out_channels, PYRAMID_CHANNELS, extra_blocks=extra)
+
+    def forward(self, images: Tensor) -> OrderedDict[str, Tensor]:
+        return self.fpn(self.body(images))
+
+
+class Float32Head(RetinaNetHead):
+    """Torchvision's head; its outputs leave in float32, whatever autocast computed them in.
+
+    Losses, box decoding and the ranking of scores need more than bfloat16's eight bits.
+    """
+
+    def forward(self, x: list[Tensor]) -> dict[str, Tensor]:
+        return {name: output.float() for name, output in super().forward(x).items()}
+
+
+def make_anchor_generator(anchor_scale: float = 1.0) -> AnchorGenerator:
+    """Nine anchors a location: three scales times three ratios on each level's base size.
+
+    anchor_scale multiplies every base size, for objects or inputs smaller than usual.
+    """
+    sizes = tuple(
+        tuple(anchor_scale * level.anchor_size * scale for scale in ANCHOR_SCALES)
+        for level in LEVELS
+    )
+    return AnchorGenerator(sizes, (ASPECT_RATIOS,) * len(LEVELS))
+
+
+def get_efficient_retinanet(
+    num_classes: int,
+    efficientnet_model_name: str = "efficientnet-b0",
+    trainable_backbone_layers: int | None = None,
+    score_thresh: float = 0.05,
+    *,
+    backbone_weights: str | BackboneWeights = "auto",
+    image_size: int = 512,
+    anchor_scale: float = 1.0,
+    freeze_batch_norm: bool | None = None,
+) -> RetinaNet:
+    """A RetinaNet whose pyramid taps six stages of an EfficientNet into eight levels.
+
+    num_classes: background counted, as in torchvision.
+    efficientnet_model_name: ``efficientnet-b0`` to ``efficientnet-b7``, or ``resnet50`` for the
+    baseline (five levels).
+    trainable_backbone_layers: 0 (all frozen) to 6 (5 for the baseline), counted from the deepest;
+    by default all. Without pretrained weights everything trains.
+    score_thresh: detections below are thrown away; keep it low when measuring mAP.
+    backbone_weights: ``auto``, ``imagenet``, ``none`` or a path, see ``find_backbone_weights``, or
+    what that function returned.
+    image_size: the longer side, in pixels, to which the model scales its input.
+    anchor_scale: multiplies the base sizes of ``LEVELS``.
+    freeze_batch_norm: keep statistics and affine parameters of the backbone's batch norm as they
+    are; by default exactly when there are pretrained weights.
+
+    The model takes a list of float images (3, H, W) in 0..1 and, in training, a list of targets
+    (``boxes`` float (N, 4) xyxy pixels, ``labels`` int64 (N,)). It returns losses
+    (``classification``, ``bbox_regression``) in training and detections (``boxes`` (M, 4) xyxy in
+    pixels of the image given, ``scores``, ``labels``) in evaluation.
+    Raises UserError for an unknown name or weights that cannot be had.
+    """
+    if efficientnet_model_name not in MODEL_NAMES:
+        raise UserError(
+            f"--model {efficientnet_model_name}: unknown"
+            f"{did_you_mean(efficientnet_model_name, MODEL_NAMES)}; give one of "
+            f"{', '.join(MODEL_NAMES)}."
+        )
+    weights = backbone_weights
+    if isinstance(weights, str):
+        weights = find_backbone_weights(efficientnet_model_name, weights)
+    is_resnet = efficientnet_model_name == "resnet50"
+    layers = 5 if is_resnet else NUM_TAPS
+    trainable = _check_trainable_layers(trainable_backbone_layers, layers, weights)
+    frozen_norm = weights.pretrained if freeze_batch_norm is None else freeze_batch_norm
+    if is_resnet:
+        backbone = make_resnet50_pyramid(weights, trainable, frozen_norm)
+        anchors = make_resnet50_anchors(anchor_scale)
+    else:
+        network = EfficientNet.from_name(
+            efficientnet_model_name, image_size=None, include_top=False
+        )
+        load_into(network, weights, efficientnet_model_name)
+        if frozen_norm:
+            freeze_batch_norms(network)
+        backbone = EfficientNetPyramid(EfficientNetBody(network, trainable))
+        anchors = make_anchor_generator(anchor_scale)
+    model = RetinaNet(
+        backbone,
+        num_classes,
+        anchor_generator=anchors,
+        head=Float32Head(PYRAMID_CHANNELS, anchors.num_anchors_per_location()[0], num_classes),
+        score_thresh=score_thresh,
+        detections_per_img=100,
+    )
+    own = model.transform
+    model.transform = LongerSideTransform(image_size, own.image_mean, own.image_std)
+    return model.to(memory_format=torch.channels_last)
+
+
+def _check_trainable_layers(asked: int | None, layers: int, weights: BackboneWeights) -> int:
+    if asked is None:
+        return layers
+    if not 0 <= asked <= layers:
+        raise UserError(
+            f"--trainable-layers {asked}: expected 0 (frozen backbone) to {layers} (all of it)."
+        )
+    if asked < layers and not weights.pretrained:
+        warnings.warn(
+            f"trainable_backbone_layers={asked} has no effect without pretrained weights: a frozen "
+            "random backbone learns nothing, so all of it trains.",
+            stacklevel=3,
+        )
+        return layers
+    return asked
+
+
+def describe_parameters(model: nn.Module) -> str:
+    """Parameters in all and trainable, and the memory that the weights take."""
+    total = sum(p.numel() for p in model.parameters())
+    trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    megabytes = sum(t.numel() * t.element_size() for t in model.state_dict().values()) / 1e6
+    return (
+        f"{total / 1e6:.2f} M parameters, {trainable / 1e6:.2f} M trainable, {megabytes:.1f} MB"
+    )

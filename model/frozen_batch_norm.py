@@ -1,0 +1,31 @@
+"""Batch norm whose statistics and affine parameters never change."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchvision.ops.misc import FrozenBatchNorm2d as TorchvisionFrozenBatchNorm2d
+
+
+class FrozenBatchNorm2d(TorchvisionFrozenBatchNorm2d):
+    """Torchvision's frozen batch norm in one fused kernel that keeps autocast's dtype."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.batch_norm(
+            x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
+        )
+
+
+def freeze_batch_norms(module: nn.Module) -> None:
+    """Replace every ``nn.BatchNorm2d`` below ``module`` by its frozen twin, weights and all.
+
+    For pretrained weights only: a random network with frozen norm does not train
+    (https://github.com/facebookresearch/detectron2/issues/914).
+    """
+    for name, child in module.named_children():
+        if isinstance(child, nn.BatchNorm2d):
+            frozen = FrozenBatchNorm2d(child.num_features, eps=child.eps)
+            frozen.load_state_dict(child.state_dict())
+            setattr(module, name, frozen)
+        else:
+            freeze_batch_norms(child)

@@ -1,0 +1,195 @@
+"""The LightningModule: training and validation steps, optimizer, schedule, averaged weights."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+from torchvision.models.detection import RetinaNet
+
+from model.detection import losses_and_detections
+from utils.metrics import CocoMetrics, ImageResult, coco_metrics
+
+
+class NonFiniteLoss(Exception):
+    """The loss became infinite or NaN. image_ids: the images of that batch, in their split."""
+
+    def __init__(self, image_ids: list[int], losses: dict[str, float]) -> None:
+        self.image_ids = image_ids
+        self.losses = losses
+        super().__init__(f"non-finite loss {losses} on images {image_ids}")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How the weights are moved.
+
+    learning_rate: peak of the schedule. backbone_factor: multiplies it for a pretrained backbone.
+    warmup_steps: linear, before the cosine to zero. ema_decay: of the averaged weights.
+    """
+
+    learning_rate: float = 1e-3
+    backbone_factor: float = 1.0
+    weight_decay: float = 0.05
+    warmup_steps: int = 100
+    ema_decay: float = 0.998
+    seed: int = 0
+
+
+class DetectorModule(pl.LightningModule):
+    """Trains a RetinaNet; validates and saves its averaged weights.
+
+    model: torchvision's RetinaNet or ours. class_names: the K names, label i + 1 is
+    ``class_names[i]``. description: plain values that rebuild the model, stored in checkpoints.
+    The batches hold uint8 images (3, H, W); they are scaled to 0..1 on the device.
+    """
+
+    def __init__(
+        self,
+        model: RetinaNet,
+        class_names: tuple[str, ...],
+        recipe: Recipe,
+        description: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.class_names = class_names
+        self.recipe = recipe
+        self.description = description or {}
+        self.average = AveragedModel(
+            model, use_buffers=True, multi_avg_fn=_warmed_up_ema(recipe.ema_decay)
+        )
+        self.average.requires_grad_(False)
+        self.metrics: CocoMetrics | None = None
+        self._results: list[ImageResult] = []
+
+    @property
+    def detector(self) -> RetinaNet:
+        """The model to validate, save and use: the averaged weights."""
+        return self.average.module
+
+    def on_train_start(self) -> None:
+        if int(self.average.n_averaged) == 0:
+            # The first "average" is the weights that training starts from.
+            self.average.update_parameters(self.model)
+
+    def on_train_epoch_start(self) -> None:
+        # Randomness follows from (seed, epoch), so a resumed run repeats an uninterrupted one.
+        torch.manual_seed((self.recipe.seed << 20) + self.current_epoch)
+
+    def training_step(self, batch: tuple[list[Tensor], list[Any]], batch_idx: int) -> Tensor:
+        images, targets = batch
+        losses = self.model([_to_unit_range(image) for image in images], targets)
+        loss = sum(losses.values())
+        if not torch.isfinite(loss):
+            raise NonFiniteLoss(
+                [t["image_id"] for t in targets], {k: float(v) for k, v in losses.items()}
+            )
+        rate = self.optimizers().param_groups[0]["lr"]
+        values = {"loss": loss.detach(), **{f"loss_{k}": v.detach() for k, v in losses.items()}}
+        self.log_dict(
+            values, prog_bar=True, on_step=True, on_epoch=False, batch_size=len(images)
+        )
+        self.log("learning_rate", rate, prog_bar=True, on_step=True, on_epoch=False)
+        return loss
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        self.average.update_parameters(self.model)
+
+    def validation_step(self, batch: tuple[list[Tensor], list[Any]], batch_idx: int) -> None:
+        images, targets = batch
+        losses, detections = losses_and_detections(
+            self.detector, [_to_unit_range(image) for image in images], targets
+        )
+        self.log("val_loss", sum(losses.values()), batch_size=len(images))
+        self._results += [
+            ImageResult.from_tensors(t, d) for t, d in zip(targets, detections, strict=True)
+        ]
+
+    def on_validation_epoch_end(self) -> None:
+        metrics = coco_metrics(self._results, self.class_names)
+        self._results = []
+        self.metrics = metrics
+        values = {"mAP": metrics.map, "mAP50": metrics.map_50, "mAP75": metrics.map_75}
+        self.log_dict(values, prog_bar=True)
+
+    def configure_optimizers(self) -> Any:
+        optimizer = torch.optim.AdamW(
+            parameter_groups(self.model, self.recipe), lr=self.recipe.learning_rate
+        )
+        total = int(self.trainer.estimated_stepping_batches)
+        warmup = min(self.recipe.warmup_steps, total // 10)
+        schedule = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda step: warmup_cosine(step, warmup, total)
+        )
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
+        }
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        state = checkpoint["state_dict"]
+        prefix = "average.module."
+        checkpoint["weights"] = {
+            name.removeprefix(prefix): state.pop(name) for name in list(state) if name.startswith(prefix)
+        }
+        checkpoint["detector"] = {**self.description, "class_names": list(self.class_names)}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        for name, value in checkpoint["weights"].items():
+            checkpoint["state_dict"][f"average.module.{name}"] = value
+
+
+def parameter_groups(model: RetinaNet, recipe: Recipe) -> list[dict[str, Any]]:
+    """Trainable parameters by learning rate and weight decay; head and pyramid come first.
+
+    Biases and norm parameters are not decayed (https://arxiv.org/abs/1812.01187, section 3.1).
+    """
+    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            key = (name.startswith("backbone.body."), parameter.ndim > 1)
+            groups.setdefault(key, []).append(parameter)
+    return [
+        {
+            "params": parameters,
+            "lr": recipe.learning_rate * (recipe.backbone_factor if in_backbone else 1.0),
+            "weight_decay": recipe.weight_decay if decayed else 0.0,
+        }
+        for (in_backbone, decayed), parameters in sorted(groups.items())
+    ]
+
+
+def warmup_cosine(step: int, warmup: int, total: int) -> float:
+    """Factor of the learning rate: linear to 1 over ``warmup`` steps, then a cosine to 0."""
+    if step < warmup:
+        return (step + 1) / (warmup + 1)
+    progress = (step - warmup) / max(1, total - warmup)
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+
+
+def _warmed_up_ema(decay: float) -> Any:
+    """An averaging function whose decay grows with the number of steps.
+
+    ``min(decay, (1 + n) / (10 + n))``, as in TensorFlow's ExponentialMovingAverage, so that a
+    short run is not dominated by its random start.
+    """
+
+    @torch.no_grad()
+    def update(averages: list[Tensor], currents: list[Tensor], n: Tensor | int) -> None:
+        keep = min(decay, (1 + int(n)) / (10 + int(n)))
+        if averages[0].is_floating_point():
+            torch._foreach_lerp_(averages, currents, 1 - keep)
+        else:
+            torch._foreach_copy_(averages, currents)
+
+    return update
+
+
+def _to_unit_range(image: Tensor) -> Tensor:
+    return image.float() / 255 if image.dtype == torch.uint8 else image

@@ -1,0 +1,212 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from data import open_dataset
+from data.play_card_dataset import PlayCardDataset
+from tests.data_sets import ACE, KING, csv_text, draw_image, write_cards, write_text
+from utils.errors import UserError
+
+TRAIN = {"a.jpg": [ACE, KING], "b.jpg": [KING]}
+TEST = {"c.jpg": [ACE]}
+
+
+def opened(folder: Path, *rows: str, header: str | None = None):
+    """The training records of a set whose training CSV has these rows."""
+    if not (folder / "test_labels.csv").exists():
+        write_cards(folder, TRAIN, TEST)
+    header = header or "filename,width,height,class,xmin,ymin,xmax,ymax"
+    write_text(folder / "train_labels.csv", "\n".join([header, *rows]) + "\n")
+    return open_dataset(folder)
+
+
+def error(folder: Path, *rows: str, header: str | None = None) -> str:
+    with pytest.raises(UserError) as caught:
+        opened(folder, *rows, header=header)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_rows_of_one_image_are_one_record(tmp_path: Path) -> None:
+    splits = open_dataset(write_cards(tmp_path, TRAIN, TEST))
+    assert splits.layout == "playing cards" and isinstance(splits.train, PlayCardDataset)
+    first, second = splits.train.annotations
+    assert first.image_path == tmp_path / "train" / "a.jpg" and first.names == ("ace", "king")
+    assert first.boxes.tolist() == [list(ACE[1:]), list(KING[1:])] and first.size == (64, 48)
+    assert second.names == ("king",) and len(splits.validation) == 1
+    assert splits.class_names == ("ace", "king") and splits.notes == ()
+
+
+@pytest.mark.parametrize(
+    ("csv_at", "images_at"),
+    [
+        ("", "{split}"),
+        ("", ""),
+        ("", "play_cards"),
+        ("", "images"),
+        ("", "play_cards/{split}"),
+        ("", "Images/{split}"),
+        ("images", "images/{split}"),
+        ("play_cards", "play_cards"),
+        ("data", "images/{split}"),
+        ("data", "data/images"),
+        ("data", "{split}"),
+    ],
+)
+def test_the_images_are_found_wherever_such_sets_keep_them(
+    tmp_path: Path, csv_at: str, images_at: str
+) -> None:
+    for split, pictures in (("train", TRAIN), ("test", TEST)):
+        write_text(tmp_path / csv_at / f"{split}_labels.csv", csv_text(pictures))
+        for name, things in pictures.items():
+            draw_image(tmp_path / images_at.format(split=split) / name, things)
+    splits = open_dataset(tmp_path)
+    assert splits.layout == "playing cards"
+    assert (len(splits.train), len(splits.validation)) == (2, 1) and splits.notes == ()
+
+
+def test_an_image_of_both_splits_names_is_taken_from_its_own_split(tmp_path: Path) -> None:
+    splits = open_dataset(write_cards(tmp_path, TRAIN, {"a.jpg": [ACE]}))
+    assert splits.train.path(0).parent.name == "train"
+    assert splits.validation.path(0).parent.name == "test"
+
+
+def test_columns_are_found_by_header_and_size_is_optional(tmp_path: Path) -> None:
+    header = "\ufeff YMAX ,xmax,Class, ymin,xmin,FileName"
+    splits = opened(tmp_path, " 30 , 20.5, ace ,6,4,a.jpg", "", ",,,,,", header=header)
+    record = splits.train.annotations[0]
+    assert record.boxes.tolist() == [[4, 6, 20.5, 30]]
+    assert record.names == ("ace",) and record.size is None
+
+
+@pytest.mark.parametrize("delimiter", [";", "\t"])
+def test_the_semicolons_of_a_spreadsheet_are_read(tmp_path: Path, delimiter: str) -> None:
+    write_cards(tmp_path, TRAIN, TEST)
+    write_text(tmp_path / "train_labels.csv", csv_text(TRAIN).replace(",", delimiter))
+    assert len(open_dataset(tmp_path).train) == 2
+
+
+@pytest.mark.parametrize("stated", ["A.JPG", "C:\\cards\\a.jpg", "/mnt/x/a.jpg", "a.png", "a"])
+def test_a_file_name_is_matched_without_path_case_and_extension(
+    tmp_path: Path, stated: str
+) -> None:
+    splits = opened(tmp_path, f"{stated},64,48,ace,1,1,9,9")
+    assert splits.train.path(0) == tmp_path / "train" / "a.jpg"
+
+
+def test_the_exact_name_wins_over_another_case_and_extension(tmp_path: Path) -> None:
+    for name in ("a.JPG", "A.jpg", "a.png"):
+        draw_image(tmp_path / "train" / name)
+    for name in ("a.JPG", "A.jpg", "a.jpg", "a.png"):
+        assert opened(tmp_path, f"{name},,,ace,1,1,9,9").train.path(0).name == name
+
+
+def test_a_row_without_class_and_box_is_an_image_without_objects(tmp_path: Path) -> None:
+    splits = opened(tmp_path, "a.jpg,64,48,ace,1,1,9,9", "b.jpg,64,48,,,,,")
+    assert splits.train.annotations[1].boxes.shape == (0, 4)
+    assert splits.train[1][1]["labels"].shape == (0,)
+
+
+def test_duplicate_rows_are_removed_and_counted(tmp_path: Path) -> None:
+    row = "a.jpg,64,48,ace,1,1,9,9"
+    splits = opened(tmp_path, row, "b.jpg,64,48,king,1,1,9,9", row, row.replace("ace", "king"))
+    assert splits.train.annotations[0].names == ("ace", "king")
+    assert [n for n in splits.notes if n.startswith("duplicate rows, removed: 1 (e.g. ")]
+
+
+@pytest.mark.parametrize(
+    ("row", "told"),
+    [
+        ("a.jpg,64,48,ace,1,1,x9,9", "xmax is 'x9'"),
+        ("a.jpg,64,48,ace,1,1,,9", "xmax is missing"),
+        ("a.jpg,64,48,ace,1,1,9", "ymax is missing"),
+        ("a.jpg,64,48,ace,9,1,1,9", "xmin 9, ymin 1, xmax 1, ymax 9"),
+        ("a.jpg,64,48,,1,1,9,9", "the class is empty"),
+        (",64,48,ace,1,1,9,9", "the filename is empty"),
+        ("a.jpg,wide,48,ace,1,1,9,9", "width is 'wide'"),
+        ("a.jpg,64,48,ace,1,1,9,9,7", "9 cells, but the header names 8"),
+        ('"a.jpg,64,48,ace,1,1,9,9', "not readable as CSV"),
+    ],
+)
+def test_a_bad_row_is_an_error_with_file_line_and_value(
+    tmp_path: Path, row: str, told: str
+) -> None:
+    message = error(tmp_path, "b.jpg,64,48,king,1,1,9,9", "", row)
+    assert "train_labels.csv, line 4" in message and told in message
+
+
+def test_boxes_without_area_or_outside_are_dropped_and_their_image_stays(tmp_path: Path) -> None:
+    splits = opened(
+        tmp_path, "a.jpg,64,48,ace,5,5,5,9", "b.jpg,64,48,ace,1,1,9,9", "b.jpg,,,ace,70,1,90,9"
+    )
+    assert [len(a.names) for a in splits.train.annotations] == [0, 1]
+    assert any("without area" in n and "line 2, 'ace'" in n for n in splits.notes)
+    assert any("outside" in n and "line 4, 'ace'" in n for n in splits.notes)
+
+
+def test_a_missing_column_is_named(tmp_path: Path) -> None:
+    message = error(tmp_path, "a.jpg,ace,1,1,9", header="filename,label,xmin,ymin,xmax")
+    assert "line 1: no column class, ymax" in message
+    assert "more than once" in error(
+        tmp_path, "", header="filename,class,xmin,ymin,xmax,ymax,xmin"
+    )
+    write_text(tmp_path / "train_labels.csv", "\n\n")
+    with pytest.raises(UserError, match="the file is empty"):
+        open_dataset(tmp_path)
+
+
+def test_text_of_another_encoding_is_an_error_with_its_line(tmp_path: Path) -> None:
+    write_cards(tmp_path, TRAIN, TEST)
+    text = csv_text({"a.jpg": [("dáma", 1, 1, 9, 9)]})
+    write_text(tmp_path / "train_labels.csv", text, "latin-1")
+    with pytest.raises(UserError, match="train_labels.csv, line 2: not UTF-8 text"):
+        open_dataset(tmp_path)
+
+
+def test_all_missing_images_are_listed_up_to_ten(tmp_path: Path) -> None:
+    rows = [f"lost{i:02}.jpg,64,48,ace,1,1,9,9" for i in range(12)]
+    message = error(tmp_path, "a.jpg,64,48,ace,1,1,9,9", *rows, rows[0])
+    assert "12 image(s) not found" in message and "lost09.jpg and 2 more" in message
+
+
+def test_a_class_of_the_test_csv_alone_is_refused(tmp_path: Path) -> None:
+    write_cards(tmp_path, TRAIN, {"c.jpg": [("aec", 1, 1, 9, 9)]})
+    with pytest.raises(UserError, match=r"'aec' in 1 object\(s\).*did you mean 'ace'"):
+        open_dataset(tmp_path)
+
+
+def test_a_training_csv_alone_is_split_and_a_test_csv_alone_is_an_error(tmp_path: Path) -> None:
+    write_cards(tmp_path, {f"{i}.jpg": [ACE] for i in range(10)}, TEST)
+    (tmp_path / "test_labels.csv").rename(tmp_path / "unused.csv")
+    splits = open_dataset(tmp_path, validation_fraction=0.3)
+    assert (len(splits.train), len(splits.validation)) == (7, 3)
+    assert any("set aside" in note for note in splits.notes)
+    (tmp_path / "unused.csv").rename(tmp_path / "test_labels.csv")
+    (tmp_path / "train_labels.csv").unlink()
+    with pytest.raises(UserError, match="no train_labels.csv"):
+        open_dataset(tmp_path)
+
+
+def test_images_that_no_row_names_are_counted(tmp_path: Path) -> None:
+    write_cards(tmp_path, TRAIN, TEST)
+    draw_image(tmp_path / "train" / "extra.jpg")
+    assert any("not used: 1 (e.g." in note for note in open_dataset(tmp_path).notes)
+
+
+def test_an_image_in_both_splits_is_told(tmp_path: Path) -> None:
+    write_text(tmp_path / "train_labels.csv", csv_text(TRAIN))
+    write_text(tmp_path / "test_labels.csv", csv_text({"a.jpg": [ACE]}))
+    for name in TRAIN:
+        draw_image(tmp_path / name)
+    assert any("in training and in validation" in note for note in open_dataset(tmp_path).notes)
+
+
+def test_the_real_photographs_are_playing_cards(cards_dir: Path) -> None:
+    splits = open_dataset(cards_dir)
+    assert splits.layout == "playing cards" and splits.notes == ()
+    assert splits.class_names == ("ace", "jack", "king", "nine", "queen", "ten")
+    sizes = [(len(s), sum(s.label_counts().values())) for s in (splits.train, splits.validation)]
+    assert sizes == [(296, 527), (67, 143)]
+    assert splits.train.annotations[0].names[:2] == ("queen", "queen")

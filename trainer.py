@@ -1,0 +1,261 @@
+"""Train: build data, model and Lightning Trainer, run, report."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.loggers import TensorBoardLogger
+from torchvision.models.detection import RetinaNet
+
+from data.augmentation import TrainingTransform
+from data.dataset import DataSplits, make_loader
+from data.default import DataSource, describe_splits, match_classes
+from model.backbone_weights import find_backbone_weights
+from model.checkpoint import Checkpoint, DetectorDescription, WholeCheckpointIO, load_checkpoint
+from model.efficient_retinanet import describe_parameters, get_efficient_retinanet
+from model.lightning_trainer import DetectorModule, NonFiniteLoss, Recipe
+from model.run_recorder import RunRecorder
+from pictures import save_curves, save_detections
+from pretrainer import pretrain_on_crops
+from utils.config import Config
+from utils.console import is_terminal, progress_bar, say
+from utils.errors import UserError
+from utils.gpu_check import TemperatureGuard
+from utils.hardware import Machine
+from utils.metrics import show
+from utils.run_folder import (
+    BEST,
+    CONFIG_FILE,
+    CURVES,
+    DETECTIONS,
+    LAST,
+    create_run_folder,
+    find_last,
+    write_json,
+)
+
+LEAST_OVERFIT_STEPS = 25  # an epoch of --overfit repeats its few images until it has as many
+
+
+def launch(config: Config) -> Path:
+    """Train as ``config`` says and return the run's folder.
+
+    A new run, from a backbone or from the weights of ``config.load``; with ``config.resume`` the
+    interrupted one goes on in its own folder. Raises UserError for whatever the user can put right.
+    """
+    _quieten_libraries()
+    machine = Machine.choose(config.device, config.precision)
+    pl.seed_everything(config.seed, verbose=False)
+    last = find_last(Path(config.resume)) if config.resume else None
+    start = load_checkpoint(last or Path(config.load or "")) if last or config.load else None
+
+    source = _data_source(config)
+    splits = _open_data(config, source)
+    if last and start:
+        splits = match_classes(splits, start.description.class_names, f"the run {last.parent}")
+    for label, text in describe_splits(splits, source):
+        say(label, text)
+    description, model = _build_model(config, splits.class_names, source, start)
+    if start and not last:
+        _load_weights(model, start, splits.class_names)
+    say("model", f"{description.model_name}: {describe_parameters(model)}")
+    say("device", str(machine))
+
+    run = last.parent if last else _new_run(config, description)
+    say("run", str(run))
+    guard = _make_guard(config)
+    trainer = _make_trainer(config, run, description, machine, guard)
+    if start is None and not description.frozen_batch_norm:
+        pretrain_on_crops(config, model, splits.train, run, machine, guard)
+    _fit(config, trainer, model, splits, description, last)
+    _report(config, run, splits, machine)
+    return run
+
+
+def _data_source(config: Config) -> DataSource:
+    path = str(Path(config.path).resolve()) if config.path else None
+    return DataSource(path, config.demo_images, config.validation_fraction, config.seed)
+
+
+def _open_data(config: Config, source: DataSource) -> DataSplits:
+    with progress_bar("drawing") as progress:
+        splits = source.open(config.cache, progress)
+    if not config.overfit:
+        return splits
+    few = splits.train.subset(range(min(config.overfit, len(splits.train))))
+    note = f"--overfit {config.overfit}: validated on the very images it trains on"
+    return DataSplits(few, few, splits.layout, (*splits.notes, note))
+
+
+def _build_model(
+    config: Config, class_names: tuple[str, ...], source: DataSource, start: Checkpoint | None
+) -> tuple[DetectorDescription, RetinaNet]:
+    """A model for these classes; of a checkpoint's shape where there is one."""
+    data = dataclasses.asdict(source)
+    if start:
+        start.refuse_contradictions(model_name=config.model, anchor_scale=config.anchor_scale)
+        description = dataclasses.replace(
+            start.description,
+            class_names=class_names,
+            image_size=config.image_size or start.description.image_size,
+            data=data,
+        )
+        return description, description.build()
+    name = config.model or "efficientnet-b0"
+    weights = find_backbone_weights(name, config.backbone_weights)
+    say("weights", f"the backbone's are from {weights.origin}")
+    description = DetectorDescription(
+        model_name=name,
+        class_names=class_names,
+        image_size=config.image_size or 512,
+        anchor_scale=config.anchor_scale or 1.0,
+        frozen_batch_norm=weights.pretrained,
+        data=data,
+    )
+    model = get_efficient_retinanet(
+        num_classes=len(class_names) + 1,
+        efficientnet_model_name=name,
+        trainable_backbone_layers=config.trainable_layers,
+        backbone_weights=weights,
+        image_size=description.image_size,
+        anchor_scale=description.anchor_scale,
+    )
+    return description, model
+
+
+def _load_weights(model: RetinaNet, start: Checkpoint, class_names: tuple[str, ...]) -> None:
+    """Load a checkpoint's weights; the class layer only where the classes are the same."""
+    weights = dict(start.weights)
+    if start.description.class_names != class_names:
+        for name in [n for n in weights if "classification_head.cls_logits." in n]:
+            del weights[name]
+        say("note", f"the checkpoint's classes are {', '.join(start.description.class_names)}: "
+            "the layer that names classes starts anew")
+    model.load_state_dict(weights, strict=False)
+    say("weights", f"from {start.path}, epoch {start.epoch}")
+
+
+def _new_run(config: Config, description: DetectorDescription) -> Path:
+    run = create_run_folder(Path(config.output or "runs"), config.name or description.model_name)
+    write_json(dataclasses.asdict(config), run / CONFIG_FILE)
+    return run
+
+
+def _make_guard(config: Config) -> list[pl.Callback]:
+    if not config.gpu:
+        return []
+    pause = 60 * config.max_pause
+    return [TemperatureGuard(config.delay_time, config.high_temp, config.low_temp, pause)]
+
+
+def _make_trainer(
+    config: Config,
+    run: Path,
+    description: DetectorDescription,
+    machine: Machine,
+    guard: list[pl.Callback],
+) -> pl.Trainer:
+    last = ModelCheckpoint(
+        dirpath=run,
+        filename=Path(LAST).stem,
+        save_on_train_epoch_end=True,
+        enable_version_counter=False,
+    )
+    last.FILE_EXTENSION = Path(LAST).suffix
+    return pl.Trainer(
+        max_epochs=config.epochs,
+        check_val_every_n_epoch=config.val_every,
+        gradient_clip_val=config.gradient_clip or None,
+        num_sanity_val_steps=0,
+        logger=TensorBoardLogger(run, name="", version=""),
+        log_every_n_steps=5,
+        enable_model_summary=False,
+        enable_progress_bar=is_terminal(),
+        callbacks=[*guard, RunRecorder(run, description, say), last],
+        plugins=[WholeCheckpointIO()],
+        **machine.trainer_options(),
+    )
+
+
+def _fit(
+    config: Config,
+    trainer: pl.Trainer,
+    model: RetinaNet,
+    splits: DataSplits,
+    description: DetectorDescription,
+    last: Path | None,
+) -> None:
+    train = splits.train
+    if config.overfit:
+        repeats = -(-LEAST_OVERFIT_STEPS * config.batch_size // len(train))
+        train = train.subset([*range(len(train))] * repeats)
+    transform = TrainingTransform(description.image_size, quarter_turns=config.quarter_turns)
+    loading: dict[str, Any] = {
+        "workers": config.workers,
+        "seed": config.seed,
+        "pin_memory": trainer.strategy.root_device.type == "cuda",
+    }
+    module = DetectorModule(model, description.class_names, _recipe(config, description),
+                            description.as_plain())
+    try:
+        trainer.fit(
+            module,
+            make_loader(
+                train.with_transform(transform), config.batch_size, shuffle=True, **loading
+            ),
+            make_loader(splits.validation, config.batch_size, **loading),
+            ckpt_path=str(last) if last else None,
+            weights_only=True,
+        )
+    except NonFiniteLoss as error:
+        files = ", ".join(str(train.path(i)) for i in error.image_ids)
+        losses = ", ".join(f"{name} {value}" for name, value in error.losses.items())
+        raise UserError(
+            f"the loss is no longer finite ({losses}) in epoch {trainer.current_epoch + 1}, on the "
+            f"images {files}; the checkpoints of earlier epochs are kept. Give a lower "
+            f"--learning-rate than {config.learning_rate:g}, or --precision fp32."
+        ) from error
+    except SystemExit:
+        # Lightning turns Ctrl-C into an exit; say what is left before going.
+        run = Path(trainer.default_root_dir)
+        raise KeyboardInterrupt from None
+
+
+def _recipe(config: Config, description: DetectorDescription) -> Recipe:
+    pretrained = description.frozen_batch_norm
+    return Recipe(
+        learning_rate=config.learning_rate,
+        backbone_factor=config.pretrained_backbone_factor if pretrained else 1.0,
+        weight_decay=config.weight_decay,
+        warmup_steps=config.warmup_steps,
+        ema_decay=config.ema_decay,
+        seed=config.seed,
+    )
+
+
+def _report(config: Config, run: Path, splits: DataSplits, machine: Machine) -> None:
+    """Curves and detections of the best epoch into the run's folder, and the last lines."""
+    best = load_checkpoint(run / BEST)
+    save_curves(run)
+    model = best.build_model().to(machine.device)
+    save_detections(
+        model, splits.validation, machine, run / DETECTIONS, threshold=config.score_threshold
+    )
+    values = ", ".join(f"{name} {show(best.metrics[name])}" for name in ("mAP", "mAP50", "mAP75"))
+    say("best", f"epoch {best.epoch}: {values}")
+    say("saved", f"{run / BEST}, {LAST}, {CURVES}, {DETECTIONS}")
+    say("next", f"python main.py -l {run / BEST}")
+
+
+def _quieten_libraries() -> None:
+    """Leave the terminal to our own lines; what the libraries say here is said by those."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for text in (".*does not have many workers.*", ".*`IterableDataset` has `__len__`.*"):
+        warnings.filterwarnings("ignore", text)

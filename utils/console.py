@@ -1,0 +1,55 @@
+"""Lines and tables for the person at the terminal.
+
+Texts from data sets and checkpoints are untrusted: rich's markup is off, and control characters,
+which a terminal would obey, are shown as their codes.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+LABEL_WIDTH = 9
+
+
+def harmless(text: str) -> str:
+    """Text whose control characters are shown instead of sent to the terminal."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(text))
+
+
+def say(label: str, text: str = "") -> None:
+    """One fact, its kind in front: ``model      efficientnet-b0, ...``."""
+    print(f"{harmless(label):<{LABEL_WIDTH}} {harmless(text)}".rstrip(), flush=True)
+
+
+def show_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table; the first column is text, the others are numbers."""
+    table = Table(title=title, title_justify="left", title_style="bold")
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="right" if number else "left")
+    for row in rows:
+        table.add_row(*(Text(harmless(cell)) for cell in row))
+    Console(highlight=False).print(table)
+
+
+def is_terminal() -> bool:
+    """Whether a progress bar makes sense; a log file only gets lines."""
+    return sys.stdout.isatty()
+
+
+@contextmanager
+def progress_bar(label: str) -> Iterator[Callable[[int, int], None]]:
+    """Yields a function of (done, all); draws a bar on a terminal and nothing elsewhere."""
+    bar = Progress(
+        TextColumn(f"{label:<{LABEL_WIDTH}}"), BarColumn(), MofNCompleteColumn(),
+        TimeRemainingColumn(), transient=True, disable=not is_terminal(),
+    )
+    with bar:
+        task = bar.add_task(label, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -1,0 +1,69 @@
+"""Which device computes, and in which precision."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from utils.errors import UserError
+
+
+def choose_device(asked: str | None) -> torch.device:
+    """``cuda`` or ``cpu`` as asked for; by default cuda where there is one.
+
+    Raises UserError when cuda is asked for and there is none: a run that silently went on the CPU
+    would take days.
+    """
+    if asked == "cuda" and not torch.cuda.is_available():
+        reason = (
+            "this PyTorch was built without CUDA"
+            if torch.version.cuda is None
+            else "PyTorch finds no usable card or driver"
+        )
+        raise UserError(f"--device cuda: {reason}; give --device cpu, or leave the flag out.")
+    name = asked or ("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(name)
+
+
+def choose_precision(asked: str, device: torch.device) -> str:
+    """``fp32`` or ``bf16``; ``auto`` takes bf16 where the hardware has instructions for it."""
+    if asked != "auto":
+        return asked
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    has_bf16 = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return "bf16" if has_bf16 else "fp32"
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What a run computes on. precision: ``fp32`` or ``bf16``."""
+
+    device: torch.device
+    precision: str
+
+    @classmethod
+    def choose(cls, device: str | None, precision: str) -> Machine:
+        """From the flags. Raises UserError when the device is not there."""
+        chosen = choose_device(device)
+        return cls(chosen, choose_precision(precision, chosen))
+
+    def __str__(self) -> str:
+        if self.device.type == "cuda":
+            return f"cuda, {torch.cuda.get_device_name(self.device)}, {self.precision}"
+        return f"cpu, {torch.get_num_threads()} threads, {self.precision}"
+
+    def autocast(self) -> AbstractContextManager[None]:
+        """A context in which convolutions compute as in training."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
+
+    def trainer_options(self) -> dict[str, Any]:
+        """For Lightning's Trainer."""
+        return {
+            "accelerator": "gpu" if self.device.type == "cuda" else "cpu",
+            "devices": 1,
+            "precision": {"fp32": "32-true", "bf16": "bf16-mixed"}[self.precision],
+        }

@@ -1,0 +1,195 @@
+"""Detection metrics over plain arrays; pycocotools does the counting.
+
+COCO's definitions: Lin et al., https://arxiv.org/abs/1405.0312, and cocodataset.org/#detection-eval.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+MAX_DETECTIONS = 100
+# pycocotools ignores an object whose area lies outside every range, at every object size.
+IGNORED_AREA = -1.0
+
+SUMMARY_ROWS = (
+    ("AP", "0.50:0.95", "all", 100),
+    ("AP", "0.50", "all", 100),
+    ("AP", "0.75", "all", 100),
+    ("AP", "0.50:0.95", "small", 100),
+    ("AP", "0.50:0.95", "medium", 100),
+    ("AP", "0.50:0.95", "large", 100),
+    ("AR", "0.50:0.95", "all", 1),
+    ("AR", "0.50:0.95", "all", 10),
+    ("AR", "0.50:0.95", "all", 100),
+    ("AR", "0.50:0.95", "small", 100),
+    ("AR", "0.50:0.95", "medium", 100),
+    ("AR", "0.50:0.95", "large", 100),
+)
+
+
+@dataclass(frozen=True)
+class ImageResult:
+    """Objects and detections of one image, in pixels of the same image.
+
+    true_boxes: (N, 4) xyxy. true_labels: (N,), 1..K. difficult: bool (N,), neither rewarded when
+    found nor missed when not. boxes: (M, 4) xyxy. scores: (M,). labels: (M,). All NumPy.
+    """
+
+    image_id: int
+    true_boxes: np.ndarray
+    true_labels: np.ndarray
+    difficult: np.ndarray
+    boxes: np.ndarray
+    scores: np.ndarray
+    labels: np.ndarray
+
+    @classmethod
+    def from_tensors(cls, target: Mapping[str, Any], detection: Mapping[str, Any]) -> ImageResult:
+        """From a target (``boxes``, ``labels``, ``difficult``, ``image_id``) and a detection."""
+        return cls(
+            image_id=int(target["image_id"]),
+            true_boxes=_array(target["boxes"]),
+            true_labels=_array(target["labels"]),
+            difficult=_array(target["difficult"]),
+            boxes=_array(detection["boxes"]),
+            scores=_array(detection["scores"]),
+            labels=_array(detection["labels"]),
+        )
+
+
+@dataclass(frozen=True)
+class CocoMetrics:
+    """COCO's numbers as fractions 0..1; what cannot be measured is nan.
+
+    summary: the twelve of ``SUMMARY_ROWS``. class_ap: AP at IoU 0.50:0.95, AP50 and AP75 of each
+    class. objects: objects of each class, difficult ones not counted.
+    """
+
+    summary: tuple[float, ...]
+    class_ap: dict[str, tuple[float, float, float]]
+    objects: dict[str, int]
+
+    @property
+    def map(self) -> float:
+        """AP averaged over IoU 0.50 to 0.95 and over the classes."""
+        return self.summary[0]
+
+    @property
+    def map_50(self) -> float:
+        return self.summary[1]
+
+    @property
+    def map_75(self) -> float:
+        return self.summary[2]
+
+
+def coco_metrics(results: Sequence[ImageResult], class_names: Sequence[str]) -> CocoMetrics:
+    """COCO metrics of all images at once, whatever batches they came in.
+
+    results: one entry an image; a repeated image_id counts once. Classes without an object are nan
+    and left out of the mean. Detections beyond 100 an image and class do not count.
+    """
+    unique = sorted({r.image_id: r for r in results}.values(), key=lambda r: r.image_id)
+    objects = {
+        name: sum(int(((r.true_labels == k) & ~r.difficult).sum()) for r in unique)
+        for k, name in enumerate(class_names, start=1)
+    }
+    if not any(objects.values()):
+        nan = float("nan")
+        return CocoMetrics((nan,) * 12, dict.fromkeys(class_names, (nan,) * 3), objects)
+    evaluation = _evaluate(unique, len(class_names))
+    # precision: (IoU thresholds, recall steps, classes, areas, maximum detections)
+    precision = evaluation.eval["precision"][:, :, :, 0, -1]
+    class_ap = {
+        name: (
+            _mean(precision[:, :, k]),
+            _mean(precision[0, :, k]),
+            _mean(precision[5, :, k]),
+        )
+        for k, name in enumerate(class_names)
+    }
+    summary = tuple(math.nan if x < 0 else float(x) for x in evaluation.stats)
+    return CocoMetrics(summary, class_ap, objects)
+
+
+def show(value: float) -> str:
+    """A metric for people: ``0.412``, or ``n/a`` for nan."""
+    return "n/a" if math.isnan(value) else f"{value:.3f}"
+
+
+def _evaluate(results: Sequence[ImageResult], num_classes: int) -> Any:
+    # pycocotools prints its progress, and importing it is slow: both stay out of the way.
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    truth = {
+        "images": [{"id": r.image_id} for r in results],
+        "categories": [{"id": k} for k in range(1, num_classes + 1)],
+        "annotations": [a for r in results for a in _annotations(r)],
+    }
+    for number, annotation in enumerate(truth["annotations"], start=1):
+        annotation["id"] = number  # from 1: pycocotools takes id 0 for "not matched"
+    detections = [d for r in results for d in _detections(r)]
+    with contextlib.redirect_stdout(io.StringIO()):
+        ground_truth = COCO()
+        ground_truth.dataset = truth
+        ground_truth.createIndex()
+        if detections:
+            found = ground_truth.loadRes(detections)
+        else:
+            found = COCO()
+            found.dataset = {**truth, "annotations": []}
+            found.createIndex()
+        evaluation = COCOeval(ground_truth, found, "bbox")
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    return evaluation
+
+
+def _annotations(result: ImageResult) -> list[dict[str, Any]]:
+    rows = zip(_xywh(result.true_boxes), result.true_labels, result.difficult, strict=True)
+    return [
+        {
+            "image_id": result.image_id,
+            "category_id": int(label),
+            "bbox": box,
+            "area": IGNORED_AREA if difficult else box[2] * box[3],
+            "iscrowd": 0,
+        }
+        for box, label, difficult in rows
+    ]
+
+
+def _detections(result: ImageResult) -> list[dict[str, Any]]:
+    rows = zip(_xywh(result.boxes), result.labels, result.scores, strict=True)
+    return [
+        {
+            "image_id": result.image_id,
+            "category_id": int(label),
+            "bbox": box,
+            "score": float(score),
+        }
+        for box, label, score in rows
+    ]
+
+
+def _xywh(boxes: np.ndarray) -> list[list[float]]:
+    boxes = boxes.reshape(-1, 4).astype(np.float64)
+    return np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1).tolist()
+
+
+def _mean(precision: np.ndarray) -> float:
+    measured = precision[precision > -1]
+    return float(measured.mean()) if measured.size else math.nan
+
+
+def _array(values: Any) -> np.ndarray:
+    return values.detach().cpu().numpy() if hasattr(values, "detach") else np.asarray(values)

@@ -1,0 +1,86 @@
+"""The folder of one run: where it lies and the files in it that are not checkpoints."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from utils.errors import UserError
+
+CONFIG_FILE = "config.json"
+METRICS_FILE = "metrics.csv"
+LAST = "last.pth"
+BEST = "best.pth"
+CURVES = "curves.png"
+DETECTIONS = "detections.png"
+
+
+def create_run_folder(output: Path, stem: str) -> Path:
+    """A new folder ``output/stem`` or, where that exists, ``stem-2``, ``stem-3`` and so on."""
+    number = 1
+    while True:
+        folder = output / (stem if number == 1 else f"{stem}-{number}")
+        try:
+            folder.mkdir(parents=True)
+            return folder
+        except FileExistsError:
+            if not folder.is_dir():
+                raise UserError(f"--output {output}: {folder} is a file, not a folder.") from None
+            number += 1
+        except OSError as error:
+            raise UserError(
+                f"--output {output}: the folder {folder} cannot be made ({error}); give a folder "
+                "that can be written to."
+            ) from error
+
+
+def find_last(run: Path) -> Path:
+    """The checkpoint that continues a run, from the run's folder or the file itself."""
+    last = run / LAST if run.is_dir() else run
+    if not last.is_file():
+        raise UserError(f"--resume {run}: there is no {last}; give a run's folder or its {LAST}.")
+    return last
+
+
+def write_json(content: Mapping[str, Any], path: Path) -> None:
+    """Whole or not at all, as everything in a run folder."""
+    aside = path.with_name(f".{path.name}")
+    aside.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    os.replace(aside, path)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Raises UserError naming the file when it is missing or no JSON object."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read as JSON ({error}).") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: expected a JSON object.")
+    return content
+
+
+def write_metrics(rows: list[dict[str, Any]], path: Path) -> None:
+    """One row an epoch, as CSV; absent values are empty."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    aside = path.with_name(f".{path.name}")
+    with open(aside, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, names)
+        writer.writeheader()
+        writer.writerows(rows)
+    os.replace(aside, path)
+
+
+def read_metrics(path: Path) -> list[dict[str, float]]:
+    """The rows of ``write_metrics``; empty values are nan. Empty without a file."""
+    if not path.is_file():
+        return []
+    with open(path, newline="", encoding="utf-8") as file:
+        return [
+            {name: float(value) if value else float("nan") for name, value in row.items()}
+            for row in csv.DictReader(file)
+        ]

@@ -1,0 +1,110 @@
+"""Drawing: boxes on images, grids of images, curves."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from PIL import Image, ImageDraw, ImageFont
+
+# Okabe and Ito's palette (jfly.uni-koeln.de/color), told apart by colour-blind readers too.
+COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7", "#FFFFFF")
+CAPTION_HEIGHT = 18
+GAP = 6
+
+
+def colour_of(label: int) -> str:
+    """One colour a class; label is 1..K."""
+    return COLOURS[(label - 1) % len(COLOURS)]
+
+
+def draw_boxes(
+    image: Image.Image,
+    boxes: Sequence[Sequence[float]],
+    labels: Sequence[int],
+    captions: Sequence[str],
+) -> Image.Image:
+    """A copy of the image with its boxes.
+
+    boxes: (N, 4) xyxy, absolute pixels of the image. labels: (N,), choose the colour.
+    captions: N short texts, drawn at the boxes' upper left corners.
+    """
+    drawn = image.convert("RGB")
+    pen = ImageDraw.Draw(drawn)
+    size = max(10, round(max(drawn.size) / 36))
+    line = max(1, round(size / 6))
+    font = ImageFont.load_default(size)
+    for box, label, caption in zip(boxes, labels, captions, strict=True):
+        left, top, right, bottom = (float(c) for c in box)
+        colour = colour_of(int(label))
+        pen.rectangle((left, top, max(left, right), max(top, bottom)), outline=colour, width=line)
+        text = pen.textbbox((0, 0), caption, font=font)
+        width, height = text[2] + 4, text[3] + 3
+        x = min(max(0.0, left), max(0, drawn.width - width))
+        y = top - height if top >= height else top
+        pen.rectangle((x, y, x + width, y + height), fill=colour)
+        pen.text((x + 2, y), caption, fill=_ink_on(colour), font=font)
+    return drawn
+
+
+def image_grid(
+    rows: Sequence[tuple[Image.Image, Image.Image]],
+    titles: tuple[str, str],
+    *,
+    pairs_across: int = 3,
+    side: int = 260,
+) -> Image.Image:
+    """Pairs of pictures side by side in a grid, each scaled to fit ``side`` pixels.
+
+    rows: (left, right) pictures of a pair. titles: what is left and what is right in each pair.
+    """
+    pair_width, pair_height = 2 * side + GAP, side + CAPTION_HEIGHT
+    across = max(1, min(pairs_across, len(rows)))
+    down = max(1, math.ceil(len(rows) / across))
+    size = (across * (pair_width + 2 * GAP), down * (pair_height + 2 * GAP))
+    grid = Image.new("RGB", size, "#202124")
+    pen = ImageDraw.Draw(grid)
+    font = ImageFont.load_default(13)
+    for number, pair in enumerate(rows):
+        x = (number % across) * (pair_width + 2 * GAP) + GAP
+        y = (number // across) * (pair_height + 2 * GAP) + GAP
+        for picture, title in zip(pair, titles, strict=True):
+            pen.text((x + 2, y), title, fill="#E8EAED", font=font)
+            fitted = picture.copy()
+            fitted.thumbnail((side, side))
+            offset = ((side - fitted.width) // 2, (side - fitted.height) // 2)
+            grid.paste(fitted, (x + offset[0], y + CAPTION_HEIGHT + offset[1]))
+            x += side + GAP
+    return grid
+
+
+def draw_curves(
+    panels: Mapping[str, Mapping[str, Sequence[float]]], epochs: Sequence[int], path: Path
+) -> None:
+    """Curves over epochs as a PNG: one panel a title, one line a name.
+
+    panels: title to (name to one value an epoch; nan where there was none).
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    figure = Figure(figsize=(4.6 * len(panels), 3.4), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(1, len(panels), squeeze=False)[0]
+    for axis, (title, lines) in zip(axes, panels.items(), strict=True):
+        for name, values in lines.items():
+            axis.plot(epochs, values, marker="o", markersize=3, label=name)
+        axis.set_title(title)
+        axis.set_xlabel("epoch")
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axis.grid(alpha=0.3)
+        if len(lines) > 1:
+            axis.legend()
+    figure.savefig(path, dpi=110)
+
+
+def _ink_on(colour: str) -> str:
+    red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+    return "black" if 0.299 * red + 0.587 * green + 0.114 * blue > 120 else "white"
