@@ -12,6 +12,7 @@ import sys
 from typing import Any, NoReturn
 
 from utils.config import Config, Option, flag_of, options
+from utils.config_file import resumed_config
 from utils.errors import UserError
 
 EXIT_USER_ERROR = 2
@@ -72,7 +73,7 @@ def read_config(arguments: list[str]) -> Config:
             given[name] = option.parse(text)
         except ValueError as error:
             parser.error(f"{flag_of(name)} {text}: {error}")
-    return Config.merged(given)
+    return resumed_config(given) if "resume" in given else Config.merged(given)
 
 
 def run(config: Config) -> None:

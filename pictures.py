@@ -53,15 +53,14 @@ def save_detections(
         with machine.autocast():
             found = model([image.to(machine.device)])[0]
         keep = found["scores"] >= threshold
-        labels = found["labels"][keep].tolist()
+        labels, true_labels = found["labels"][keep].tolist(), sample.labels.tolist()
         scores = found["scores"][keep].tolist()
-        true_labels = sample.labels.tolist()
-        pairs.append(
-            (
-                draw_boxes(sample.image, sample.boxes.tolist(), true_labels,
-                           [names[k - 1] for k in true_labels]),
-                draw_boxes(sample.image, found["boxes"][keep].tolist(), labels,
-                           [f"{names[k - 1]} {score:.2f}" for k, score in zip(labels, scores)]),
-            )
+        captions = [f"{names[k - 1]} {s:.2f}" for k, s in zip(labels, scores, strict=True)]
+        truth = draw_boxes(
+            sample.image, sample.boxes.tolist(), true_labels, [names[k - 1] for k in true_labels]
         )
+        detections = draw_boxes(
+            sample.image, found["boxes"][keep].tolist(), labels, captions
+        )
+        pairs.append((truth, detections))
     image_grid(pairs, ("ground truth", f"detections, score >= {threshold:g}")).save(path)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +24,10 @@ from pretrainer import pretrain_on_crops
 from utils.config import Config
 from utils.console import is_terminal, progress_bar, say
 from utils.errors import UserError
-from utils.gpu_check import TemperatureGuard
+from utils.gpu_check import make_guard
 from utils.hardware import Machine
 from utils.metrics import show
+from utils.quiet import quieten_libraries
 from utils.run_folder import (
     BEST,
     CONFIG_FILE,
@@ -49,14 +48,15 @@ def launch(config: Config) -> Path:
     A new run, from a backbone or from the weights of ``config.load``; with ``config.resume`` the
     interrupted one goes on in its own folder. Raises UserError for whatever the user can put right.
     """
-    _quieten_libraries()
+    quieten_libraries()
     machine = Machine.choose(config.device, config.precision)
     pl.seed_everything(config.seed, verbose=False)
     last = find_last(Path(config.resume)) if config.resume else None
     start = load_checkpoint(last or Path(config.load or "")) if last or config.load else None
 
     source = _data_source(config)
-    splits = _open_data(config, source)
+    with progress_bar("drawing") as progress:
+        splits = source.open(config.cache, progress, overfit=config.overfit)
     if last and start:
         splits = match_classes(splits, start.description.class_names, f"the run {last.parent}")
     for label, text in describe_splits(splits, source):
@@ -69,11 +69,12 @@ def launch(config: Config) -> Path:
 
     run = last.parent if last else _new_run(config, description)
     say("run", str(run))
-    guard = _make_guard(config)
+    guard = make_guard(config.gpu, config.delay_time, config.high_temp, config.low_temp,
+                       config.max_pause, say)
     trainer = _make_trainer(config, run, description, machine, guard)
     if start is None and not description.frozen_batch_norm:
         pretrain_on_crops(config, model, splits.train, run, machine, guard)
-    _fit(config, trainer, model, splits, description, last)
+    _fit(config, trainer, model, splits, description, run, last)
     _report(config, run, splits, machine)
     return run
 
@@ -81,16 +82,6 @@ def launch(config: Config) -> Path:
 def _data_source(config: Config) -> DataSource:
     path = str(Path(config.path).resolve()) if config.path else None
     return DataSource(path, config.demo_images, config.validation_fraction, config.seed)
-
-
-def _open_data(config: Config, source: DataSource) -> DataSplits:
-    with progress_bar("drawing") as progress:
-        splits = source.open(config.cache, progress)
-    if not config.overfit:
-        return splits
-    few = splits.train.subset(range(min(config.overfit, len(splits.train))))
-    note = f"--overfit {config.overfit}: validated on the very images it trains on"
-    return DataSplits(few, few, splits.layout, (*splits.notes, note))
 
 
 def _build_model(
@@ -147,13 +138,6 @@ def _new_run(config: Config, description: DetectorDescription) -> Path:
     return run
 
 
-def _make_guard(config: Config) -> list[pl.Callback]:
-    if not config.gpu:
-        return []
-    pause = 60 * config.max_pause
-    return [TemperatureGuard(config.delay_time, config.high_temp, config.low_temp, pause)]
-
-
 def _make_trainer(
     config: Config,
     run: Path,
@@ -189,6 +173,7 @@ def _fit(
     model: RetinaNet,
     splits: DataSplits,
     description: DetectorDescription,
+    run: Path,
     last: Path | None,
 ) -> None:
     train = splits.train
@@ -222,8 +207,9 @@ def _fit(
             f"--learning-rate than {config.learning_rate:g}, or --precision fp32."
         ) from error
     except SystemExit:
-        # Lightning turns Ctrl-C into an exit; say what is left before going.
-        run = Path(trainer.default_root_dir)
+        # Lightning turns Ctrl-C into an exit of its own.
+        say("stopped", f"in epoch {trainer.current_epoch + 1}; whole epochs are saved. Go on with "
+            f"python main.py --resume {run}")
         raise KeyboardInterrupt from None
 
 
@@ -251,11 +237,3 @@ def _report(config: Config, run: Path, splits: DataSplits, machine: Machine) -> 
     say("best", f"epoch {best.epoch}: {values}")
     say("saved", f"{run / BEST}, {LAST}, {CURVES}, {DETECTIONS}")
     say("next", f"python main.py -l {run / BEST}")
-
-
-def _quieten_libraries() -> None:
-    """Leave the terminal to our own lines; what the libraries say here is said by those."""
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    for text in (".*does not have many workers.*", ".*`IterableDataset` has `__len__`.*"):
-        warnings.filterwarnings("ignore", text)

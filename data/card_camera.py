@@ -31,7 +31,8 @@ def warp(
     w, h = sprite.size
     # A transparent rim of the sprite's own colour: the mask fades out over the edge instead of
     # ending in steps, and no foreign colour shines through.
-    padded = Image.new("RGBA", (w + 2 * _RIM, h + 2 * _RIM), (*np.asarray(sprite)[0, 0, :3].tolist(), 0))
+    r, g, b, _ = np.asarray(sprite)[0, 0].tolist()
+    padded = Image.new("RGBA", (w + 2 * _RIM, h + 2 * _RIM), (r, g, b, 0))
     padded.paste(sprite, (_RIM, _RIM))
     corners = np.array([(0, 0), (w, 0), (w, h), (0, h)]) + _RIM
     seen_as = homography(quad, corners)

@@ -50,8 +50,9 @@ DEMO = SceneStyle(
 )
 REALISTIC = SceneStyle(
     name="realistic", sizes=((378, 504), (378, 504), (378, 504), (504, 378), (512, 288)),
-    cards=(5, 2.5, 2, 2, 1), card_width=(0.16, 0.50), rotation=20, any_rotation=0.5, tilt=50, max_hidden=0.55,
-    overlapping=0.45, outside=0.4, things=4, covers=1, blur=1.1, noise=8, light=1.0, decks=24,
+    cards=(5, 2.5, 2, 2, 1), card_width=(0.16, 0.50), rotation=20, any_rotation=0.5, tilt=50,
+    max_hidden=0.55, overlapping=0.45, outside=0.4, things=4, covers=1, blur=1.1, noise=8,
+    light=1.0, decks=24,
     grounds={"wood": 4, "carpet": 3, "cloth": 3, "stripes": 1.5, "tiles": 1.5, "plain": 2,
              "felt": 1, "print": 1.5},
     seam=0.35, jpeg_quality=(55, 92),

@@ -68,9 +68,9 @@ class Target(TypedDict):
 
 
 class SampleKey(NamedTuple):
-    """An index and the seed of the randomness spent on it."""
+    """A row of the data set and the seed of the randomness spent on it."""
 
-    index: int
+    row: int
     seed: int
 
 
@@ -159,7 +159,7 @@ class Dataset(torch.utils.data.Dataset):
         )
 
     def __getitem__(self, key: int | SampleKey) -> tuple[torch.Tensor, Target]:
-        index, seed = key if isinstance(key, SampleKey) else (key, None)
+        index = key.row if isinstance(key, SampleKey) else key
         sample = self.sample(index)
         boxes = tv_tensors.BoundingBoxes(
             sample.boxes,
@@ -172,9 +172,9 @@ class Dataset(torch.utils.data.Dataset):
         image = F.pil_to_tensor(sample.image)
         if self.transform is None:
             return image, target
-        with torch.random.fork_rng(devices=[], enabled=seed is not None):
-            if seed is not None:
-                torch.manual_seed(seed)
+        with torch.random.fork_rng(devices=[], enabled=isinstance(key, SampleKey)):
+            if isinstance(key, SampleKey):
+                torch.manual_seed(key.seed)
             return self.transform(tv_tensors.Image(image), target)
 
     def with_transform(self, transform: Transform | None) -> Dataset:
@@ -202,11 +202,9 @@ def read_image(path: Path, annotated_size: tuple[int, int] | None = None) -> Ima
     Raises UserError naming the file.
     """
     try:
-        with Image.open(path) as image:
-            stored_size = image.size
-            if annotated_size != stored_size:
-                image = ImageOps.exif_transpose(image)
-            return _to_rgb(image)
+        with Image.open(path) as stored:
+            upright = stored if annotated_size == stored.size else ImageOps.exif_transpose(stored)
+            return _to_rgb(upright)
     except FileNotFoundError:
         raise UserError(f"{path}: the image is missing; restore it or remove it from the "
                         "annotations.") from None

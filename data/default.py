@@ -31,9 +31,16 @@ class DataSource:
         return cls(**plain)
 
     def open(
-        self, cache: str, progress: Callable[[int, int], None] | None = None
+        self,
+        cache: str,
+        progress: Callable[[int, int], None] | None = None,
+        *,
+        overfit: int = 0,
     ) -> DataSplits:
-        """Read the data set; drawn cards are made in the folder ``cache`` when first asked for."""
+        """Read the data set; drawn cards are made in the folder ``cache`` when first asked for.
+
+        overfit: if not 0, both splits are the first ``overfit`` training images.
+        """
         folder: Path
         if self.path is None:
             folder = demo_cards_folder(
@@ -42,7 +49,12 @@ class DataSource:
             )
         else:
             folder = Path(self.path)
-        return open_dataset(folder, validation_fraction=self.validation_fraction, seed=self.seed)
+        splits = open_dataset(folder, validation_fraction=self.validation_fraction, seed=self.seed)
+        if not overfit:
+            return splits
+        few = splits.train.subset(range(min(overfit, len(splits.train))))
+        note = f"--overfit {overfit}: validated on the very images it trains on"
+        return DataSplits(few, few, splits.layout, (*splits.notes, note))
 
 
 def describe_splits(splits: DataSplits, source: DataSource) -> list[tuple[str, str]]:

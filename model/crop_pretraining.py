@@ -106,6 +106,8 @@ class CropClassifier(pl.LightningModule):
         say: Callable[[str, str], None] | None = None,
     ) -> None:
         super().__init__()
+        self.mean: Tensor
+        self.std: Tensor
         self.body = body
         self.classifier = nn.LazyLinear(num_classes)
         self.side, self.budget, self.turn = side, budget, turn
@@ -126,6 +128,7 @@ class CropClassifier(pl.LightningModule):
         return self.classifier(deepest.mean(dim=(2, 3)).float())
 
     def on_train_start(self) -> None:
+        self.train()
         self._start = time.monotonic()
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:

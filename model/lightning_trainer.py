@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,6 +44,33 @@ class Recipe:
     seed: int = 0
 
 
+class Timer:
+    """Images a second; the first batch, which warms the machine up, counts only if alone."""
+
+    def __init__(self) -> None:
+        self.batches: list[tuple[int, float]] = []
+
+    @contextmanager
+    def measure(self, images: int, device: torch.device) -> Iterator[None]:
+        _finish_queue(device)
+        start = time.perf_counter()
+        yield
+        _finish_queue(device)
+        self.batches.append((images, time.perf_counter() - start))
+
+    @property
+    def rate(self) -> float:
+        counted = self.batches[1:] or self.batches
+        seconds = sum(s for _, s in counted)
+        return sum(n for n, _ in counted) / seconds if seconds else float("nan")
+
+
+def _finish_queue(device: torch.device) -> None:
+    # A GPU works on after the call returned; a time read before it is done measures nothing.
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
 class DetectorModule(pl.LightningModule):
     """Trains a RetinaNet; validates and saves its averaged weights.
 
@@ -53,13 +83,13 @@ class DetectorModule(pl.LightningModule):
         self,
         model: RetinaNet,
         class_names: tuple[str, ...],
-        recipe: Recipe,
+        recipe: Recipe | None = None,
         description: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.model = model
         self.class_names = class_names
-        self.recipe = recipe
+        self.recipe = recipe = recipe or Recipe()
         self.description = description or {}
         self.average = AveragedModel(
             model, use_buffers=True, multi_avg_fn=_warmed_up_ema(recipe.ema_decay)
@@ -67,6 +97,7 @@ class DetectorModule(pl.LightningModule):
         self.average.requires_grad_(False)
         self.metrics: CocoMetrics | None = None
         self._results: list[ImageResult] = []
+        self._timer = Timer()
 
     @property
     def detector(self) -> RetinaNet:
@@ -74,6 +105,10 @@ class DetectorModule(pl.LightningModule):
         return self.average.module
 
     def on_train_start(self) -> None:
+        # Lightning keeps the modes it finds, and whoever had the model before may have left it in
+        # evaluation mode; the average is only ever evaluated.
+        self.model.train()
+        self.average.eval()
         if int(self.average.n_averaged) == 0:
             # The first "average" is the weights that training starts from.
             self.average.update_parameters(self.model)
@@ -90,7 +125,7 @@ class DetectorModule(pl.LightningModule):
             raise NonFiniteLoss(
                 [t["image_id"] for t in targets], {k: float(v) for k, v in losses.items()}
             )
-        rate = self.optimizers().param_groups[0]["lr"]
+        rate = self.trainer.optimizers[0].param_groups[0]["lr"]
         values = {"loss": loss.detach(), **{f"loss_{k}": v.detach() for k, v in losses.items()}}
         self.log_dict(
             values, prog_bar=True, on_step=True, on_epoch=False, batch_size=len(images)
@@ -103,13 +138,19 @@ class DetectorModule(pl.LightningModule):
 
     def validation_step(self, batch: tuple[list[Tensor], list[Any]], batch_idx: int) -> None:
         images, targets = batch
-        losses, detections = losses_and_detections(
-            self.detector, [_to_unit_range(image) for image in images], targets
-        )
+        with self._timer.measure(len(images), self.device):
+            losses, detections = losses_and_detections(
+                self.detector, [_to_unit_range(image) for image in images], targets
+            )
         self.log("val_loss", sum(losses.values()), batch_size=len(images))
         self._results += [
             ImageResult.from_tensors(t, d) for t, d in zip(targets, detections, strict=True)
         ]
+
+    @property
+    def images_per_second(self) -> float:
+        """Of the validation so far: model and post-processing, without loading."""
+        return self._timer.rate
 
     def on_validation_epoch_end(self) -> None:
         metrics = coco_metrics(self._results, self.class_names)
@@ -135,10 +176,9 @@ class DetectorModule(pl.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         state = checkpoint["state_dict"]
         prefix = "average.module."
-        checkpoint["weights"] = {
-            name.removeprefix(prefix): state.pop(name) for name in list(state) if name.startswith(prefix)
-        }
-        checkpoint["detector"] = {**self.description, "class_names": list(self.class_names)}
+        averaged = [name for name in state if name.startswith(prefix)]
+        checkpoint["weights"] = {name.removeprefix(prefix): state.pop(name) for name in averaged}
+        checkpoint["detector"] = self.description
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         for name, value in checkpoint["weights"].items():

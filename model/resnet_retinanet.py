@@ -25,7 +25,7 @@ ANCHOR_SIZES = tuple(
 def make_resnet50_pyramid(
     weights: BackboneWeights, trainable_layers: int, freeze_batch_norm: bool
 ) -> nn.Module:
-    """float (B, 3, H, W) to five maps of 256 channels; trainable_layers is 0 to 5, deepest first."""
+    """float (B, 3, H, W) to five maps of 256 channels; trainable_layers: 0 to 5, deepest first."""
     network = resnet50(weights=None)
     network.fc = nn.Identity()
     load_into(network, weights, "resnet50")

@@ -16,6 +16,7 @@ from tests.data_sets import (
     KING,
     Thing,
     draw_image,
+    write_cards,
     write_charlotte,
     write_text,
     xml_text,
@@ -190,8 +191,9 @@ def test_every_class_is_in_training_and_every_class_of_two_images_in_validation(
 
 def test_both_splits_have_an_image_at_any_fraction() -> None:
     for fraction in (0.001, 0.999):
-        train, validation = seeded_split(records("a", "a", "a"), fraction, 0)
-        assert train and validation
+        for same in ("a", ""):
+            train, validation = seeded_split(records(same, same, same), fraction, 0)
+            assert train and validation
 
 
 def test_images_that_cannot_be_split_are_an_error() -> None:
@@ -200,6 +202,14 @@ def test_images_that_cannot_be_split_are_an_error() -> None:
             seeded_split(records(*lonely), 0.5, 0)
     with pytest.raises(UserError, match=r"validation fraction 1: expected a number"):
         seeded_split(records("a", "a"), 1.0, 0)
+
+
+def test_the_layout_may_be_chosen_where_another_would_be_recognised(tmp_path: Path) -> None:
+    write_cards(tmp_path, TEN, TEN)
+    write_charlotte(tmp_path, TEN)
+    assert open_dataset(tmp_path).layout == "playing cards"
+    splits = CharlotteDataset.open(tmp_path, validation_fraction=0.5, seed=1)
+    assert splits.layout == "Charlotte" and len(splits.validation) == 5
 
 
 def test_the_real_photographs_read_as_charlotte(cards_dir: Path, tmp_path: Path) -> None:

@@ -103,6 +103,12 @@ def test_the_exact_name_wins_over_another_case_and_extension(tmp_path: Path) -> 
         assert opened(tmp_path, f"{name},,,ace,1,1,9,9").train.path(0).name == name
 
 
+def test_another_case_wins_over_another_extension(tmp_path: Path) -> None:
+    draw_image(tmp_path / "train" / "a.PNG")
+    assert opened(tmp_path, "A.png,,,ace,1,1,9,9").train.path(0).name == "a.PNG"
+    assert opened(tmp_path, "A.jpg,,,ace,1,1,9,9").train.path(0).name == "a.jpg"
+
+
 def test_a_row_without_class_and_box_is_an_image_without_objects(tmp_path: Path) -> None:
     splits = opened(tmp_path, "a.jpg,64,48,ace,1,1,9,9", "b.jpg,64,48,,,,,")
     assert splits.train.annotations[1].boxes.shape == (0, 4)

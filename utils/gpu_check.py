@@ -237,6 +237,25 @@ class TemperatureGuard(pl.Callback):
             reader.close()
 
 
+def make_guard(
+    wanted: bool,
+    delay_time: float,
+    high_temp: float,
+    low_temp: float,
+    max_pause_minutes: float,
+    say: Callable[[str, str], None],
+) -> list[pl.Callback]:
+    """The callbacks of a Trainer: the guard where it is wanted. say: prints (label, text)."""
+    if not wanted:
+        return []
+    return [
+        TemperatureGuard(
+            delay_time, high_temp, low_temp, 60 * max_pause_minutes,
+            say=lambda line: say("guard", line.removeprefix("Temperature guard: ")),
+        )
+    ]
+
+
 def _refuse_impossible(
     delay_time: float, high_temp: float, low_temp: float, max_pause: float
 ) -> None:

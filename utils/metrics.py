@@ -1,6 +1,6 @@
 """Detection metrics over plain arrays; pycocotools does the counting.
 
-COCO's definitions: Lin et al., https://arxiv.org/abs/1405.0312, and cocodataset.org/#detection-eval.
+COCO's definitions: Lin et al., https://arxiv.org/abs/1405.0312.
 """
 
 from __future__ import annotations

@@ -38,6 +38,18 @@ def create_run_folder(output: Path, stem: str) -> Path:
             ) from error
 
 
+def make_folder(folder: Path) -> Path:
+    """The folder, made where it is not there. Raises UserError where that cannot be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"--output {folder}: the folder cannot be made ({error}); give one that can be "
+            "written to."
+        ) from error
+    return folder
+
+
 def find_last(run: Path) -> Path:
     """The checkpoint that continues a run, from the run's folder or the file itself."""
     last = run / LAST if run.is_dir() else run

@@ -1,0 +1,42 @@
+# make demo   install, train on drawn cards, monitor the result
+# make test   install, run the tests
+# make lint   style and types;  make bench  speed;  make overfit  can it learn eight photographs?
+
+PYTHON ?= python3
+VENV   ?= .venv
+CARDS  ?= ../shared/play_cards
+RUN    := demo-$(shell date +%Y%m%d-%H%M%S)
+BIN    := $(VENV)/bin
+
+.PHONY: demo test lint bench overfit
+
+$(VENV)/ready: requirements.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -r requirements.txt
+	touch $@
+
+$(VENV)/ready-for-tests: $(VENV)/ready tests/requirements.txt
+	$(BIN)/python -m pip install --quiet -r tests/requirements.txt
+	touch $@
+
+# Small pictures and no ImageNet weights: the same result everywhere, in minutes, without a network.
+demo: $(VENV)/ready
+	$(BIN)/python main.py -t True -m efficientnet-b0 --backbone-weights none --image-size 192 \
+		--anchor-scale 0.5 --crop-pretraining 250steps --epochs 4 --name $(RUN)
+	$(BIN)/python main.py -l runs/$(RUN)/best.pth
+	@echo "Look at runs/$(RUN)/: curves.png, detections.png and monitor-best/detections.png"
+
+test: $(VENV)/ready-for-tests
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/ready-for-tests
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m mypy
+
+bench: $(VENV)/ready-for-tests
+	$(BIN)/python -m benchmarks.speed
+
+overfit: $(VENV)/ready
+	$(BIN)/python main.py -t True -p $(CARDS) -m efficientnet-b0 --backbone-weights none --overfit 8

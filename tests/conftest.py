@@ -1,0 +1,25 @@
+"""Fixtures that several tests share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def cards_dir() -> Path:
+    """The real photographs of playing cards; a test that needs them is skipped without them."""
+    folder = Path(os.environ.get("CARDS_DIR", ROOT.parent / "shared" / "play_cards"))
+    if not (folder / "train_labels.csv").is_file():
+        pytest.skip(f"no real cards in {folder}; set CARDS_DIR to their folder")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    torch.manual_seed(0)
