@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections import OrderedDict
+from contextlib import nullcontext
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -109,6 +110,12 @@ class EfficientNetBody(nn.Module):
 
     def forward(self, images: Tensor) -> OrderedDict[str, Tensor]:
         """images: float (B, 3, H, W), normalised. Returns six maps "0" to "5", shallow to deep."""
+        # Training depthwise convolutions on a CPU is slower in bfloat16 than in float32.
+        no_autocast = self.training and images.device.type == "cpu"
+        with torch.autocast("cpu", enabled=False) if no_autocast else nullcontext():
+            return self._forward(images)
+
+    def _forward(self, images: Tensor) -> OrderedDict[str, Tensor]:
         net = self.network
         maps: OrderedDict[str, Tensor] = OrderedDict()
         # The kernels of a mobile network are fastest with the channels innermost.

@@ -73,6 +73,19 @@ def test_an_image_of_both_splits_names_is_taken_from_its_own_split(tmp_path: Pat
     assert splits.validation.path(0).parent.name == "test"
 
 
+def test_an_image_in_the_split_folder_comes_before_one_beside_the_csv(tmp_path: Path) -> None:
+    write_cards(tmp_path, TRAIN, TEST)
+    draw_image(tmp_path / "a.jpg")
+    assert open_dataset(tmp_path).train.path(0) == tmp_path / "train" / "a.jpg"
+
+
+def test_rows_that_disagree_about_their_image_are_counted(tmp_path: Path) -> None:
+    splits = opened(tmp_path, "a.jpg,64,48,ace,1,1,9,9", "x/A.jpg,48,64,king,1,1,9,9")
+    assert splits.train.annotations[0].size == (64, 48)
+    assert any("another image size" in n and ": 1 " in n for n in splits.notes)
+    assert any("in another way" in n and ": 1 " in n for n in splits.notes)
+
+
 def test_columns_are_found_by_header_and_size_is_optional(tmp_path: Path) -> None:
     header = "\ufeff YMAX ,xmax,Class, ymin,xmin,FileName"
     splits = opened(tmp_path, " 30 , 20.5, ace ,6,4,a.jpg", "", ",,,,,", header=header)

@@ -48,6 +48,12 @@ def test_a_voc_shaped_folder_of_another_name_is_recognised(tmp_path: Path) -> No
     assert split_ids(tmp_path) == (IDS[:2], IDS[2:])
 
 
+def test_a_folder_beside_the_years_is_not_mixed_into_them(tmp_path: Path) -> None:
+    write_voc(tmp_path / "VOC2007", FOUR, ALL_LISTS)
+    write_voc(tmp_path / "backup", FOUR, ALL_LISTS)
+    assert split_ids(tmp_path) == (IDS[:2], IDS[2:])
+
+
 def test_pixels_are_counted_from_one_in_the_files(tmp_path: Path) -> None:
     splits = open_dataset(write_voc(tmp_path / "VOC2012", FOUR, ALL_LISTS))
     assert splits.train.annotations[0].boxes.tolist() == [[0, 0, 64, 48]]
