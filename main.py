@@ -104,7 +104,10 @@ def main(arguments: list[str] | None = None) -> int:
     except UserError as error:
         if debug:
             raise
-        print(f"error: {error}", file=sys.stderr)
+        from utils.console import harmless
+
+        # The message quotes file names and annotations: it stays one line whatever they hold.
+        print(f"error: {harmless(str(error))}", file=sys.stderr)
         return EXIT_USER_ERROR
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

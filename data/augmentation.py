@@ -31,7 +31,7 @@ class TrainingTransform:
         self.geometry = v2.Compose(
             [
                 # Large-scale jitter, https://arxiv.org/abs/2012.07177, narrowed for few pictures.
-                v2.ScaleJitter((image_size, image_size), SCALE_RANGE, antialias=True),
+                ScaleJitter((image_size, image_size), SCALE_RANGE, antialias=True),
                 RandomCanvas(image_size),
                 v2.RandomHorizontalFlip(),
                 RandomQuarterTurn() if quarter_turns else v2.Identity(),
@@ -45,6 +45,14 @@ class TrainingTransform:
     def __call__(self, image: Tensor, target: Target) -> tuple[Tensor, Target]:
         image, target = self.geometry(tv_tensors.Image(image), target)
         return self.light(image).as_subclass(Tensor), target
+
+
+class ScaleJitter(v2.ScaleJitter):
+    """torchvision's, but a very thin picture keeps a pixel of its shorter side."""
+
+    def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
+        params = super().make_params(flat_inputs)
+        return {"size": tuple(max(1, length) for length in params["size"])}
 
 
 class RandomCanvas(v2.Transform):

@@ -76,7 +76,12 @@ def crop_objects(
             image_ids.append(index)
         if progress is not None:
             progress(done + 1, len(indices))
-    return Crops(torch.stack(pictures), torch.tensor(labels), torch.tensor(image_ids))
+    images = torch.stack(pictures) if pictures else torch.zeros(0, 3, side, side, dtype=torch.uint8)
+    return Crops(
+        images,
+        torch.tensor(labels, dtype=torch.int64),
+        torch.tensor(image_ids, dtype=torch.int64),
+    )
 
 
 def typical_side(dataset: Dataset, image_size: int) -> float:

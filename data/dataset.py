@@ -7,6 +7,7 @@ A reader (``charlotte_dataset``, ``play_card_dataset``, ``voc2007_dataset``) tur
 from __future__ import annotations
 
 import copy
+import struct
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -15,12 +16,23 @@ from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image
 from torch.utils.data import DataLoader, Sampler
 from torchvision import tv_tensors
 from torchvision.transforms.v2 import functional as F
 
 from utils.errors import UserError, did_you_mean
+
+# EXIF orientation to what undoes it; 1 is upright already.
+TO_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 @dataclass(frozen=True)
@@ -203,14 +215,26 @@ def read_image(path: Path, annotated_size: tuple[int, int] | None = None) -> Ima
     """
     try:
         with Image.open(path) as stored:
-            upright = stored if annotated_size == stored.size else ImageOps.exif_transpose(stored)
+            upright = stored if annotated_size == stored.size else _upright(stored)
             return _to_rgb(upright)
     except FileNotFoundError:
         raise UserError(f"{path}: the image is missing; restore it or remove it from the "
                         "annotations.") from None
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except (
+        OSError, ValueError, SyntaxError, struct.error, Image.DecompressionBombError
+    ) as error:
         raise UserError(f"{path}: the image cannot be read ({error}); replace it or remove it "
                         "from the data set.") from error
+
+
+def _upright(stored: Image.Image) -> Image.Image:
+    """Turned as its EXIF orientation says.
+
+    Pillow's ``exif_transpose`` also writes all EXIF data anew, and fails where a camera's is odd.
+    """
+    stored.load()  # a TIFF turns itself and forgets its orientation
+    method = TO_UPRIGHT.get(stored.getexif().get(ExifTags.Base.Orientation, 1))
+    return stored if method is None else stored.transpose(method)
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -52,6 +52,7 @@ FIRST_TAPPED_STAGE = 3
 PYRAMID_CHANNELS = 256
 ANCHOR_SCALES = (1.0, 2 ** (1 / 3), 2 ** (2 / 3))
 ASPECT_RATIOS = (0.5, 1.0, 2.0)
+BATCH_NORM_MOMENTUM = 0.1
 
 EFFICIENTNET_NAMES = tuple(f"efficientnet-b{i}" for i in range(8))
 MODEL_NAMES = (*EFFICIENTNET_NAMES, "resnet50")
@@ -224,6 +225,8 @@ def get_efficient_retinanet(
         load_into(network, weights, efficientnet_model_name)
         if frozen_norm:
             freeze_batch_norms(network)
+        else:
+            _quicken_batch_norms(network)
         backbone = EfficientNetPyramid(EfficientNetBody(network, trainable))
         anchors = make_anchor_generator(anchor_scale)
     model = RetinaNet(
@@ -237,6 +240,17 @@ def get_efficient_retinanet(
     own = model.transform
     model.transform = LongerSideTransform(image_size, own.image_mean, own.image_std)
     return model.to(memory_format=torch.channels_last)
+
+
+def _quicken_batch_norms(network: nn.Module) -> None:
+    """Let running statistics follow within tens of steps.
+
+    The package's momentum of 0.01 is meant for hundreds of epochs of ImageNet. In a run of a few
+    hundred steps its statistics are still those of the random start, and evaluation fails.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = BATCH_NORM_MOMENTUM
 
 
 def _check_trainable_layers(asked: int | None, layers: int, weights: BackboneWeights) -> int:

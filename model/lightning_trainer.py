@@ -113,9 +113,10 @@ class DetectorModule(pl.LightningModule):
             # The first "average" is the weights that training starts from.
             self.average.update_parameters(self.model)
 
-    def on_train_epoch_start(self) -> None:
-        # Randomness follows from (seed, epoch), so a resumed run repeats an uninterrupted one.
-        torch.manual_seed((self.recipe.seed << 20) + self.current_epoch)
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        # Drop-connect's randomness follows from (seed, step), whatever drew numbers in between: a
+        # resumed run repeats an uninterrupted one.
+        torch.manual_seed((self.recipe.seed << 32) + self.global_step)
 
     def training_step(self, batch: tuple[list[Tensor], list[Any]], batch_idx: int) -> Tensor:
         images, targets = batch

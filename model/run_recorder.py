@@ -36,7 +36,7 @@ class RunRecorder(pl.Callback):
         self._say = say
         self._sums: dict[str, float] = {}
         self._images = 0
-        self._start = 0.0
+        self._start = self._train_seconds = 0.0
 
     def state_dict(self) -> dict[str, Any]:
         return {"best": dict(self.best)}
@@ -47,9 +47,15 @@ class RunRecorder(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         known = read_metrics(self.folder / METRICS_FILE)
         self.rows = [dict(row) for row in known if row["epoch"] <= trainer.current_epoch]
+        # Lightning calls no on_train_epoch_start for the first epoch after a resume.
+        self._begin_epoch()
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._sums, self._images, self._start = {}, 0, time.monotonic()
+        self._begin_epoch()
+
+    def _begin_epoch(self) -> None:
+        self._sums, self._images = {}, 0
+        self._start, self._train_seconds = time.monotonic(), 0.0
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any,
@@ -72,7 +78,7 @@ class RunRecorder(pl.Callback):
         if validated:
             row |= {name: float(trainer.callback_metrics[name]) for name in VALIDATION}
         row["learning_rate"] = float(trainer.callback_metrics["learning_rate"])
-        seconds = getattr(self, "_train_seconds", None) or time.monotonic() - self._start
+        seconds = self._train_seconds or time.monotonic() - self._start
         row["images_per_second"] = self._images / seconds
         self.rows.append(row)
         write_metrics(self.rows, self.folder / METRICS_FILE)

@@ -18,7 +18,7 @@ MAY_CHANGE = frozenset(
 
 
 def resumed_config(given: Mapping[str, Any]) -> Config:
-    """The ``config.json`` of the run that ``given["resume"]`` names, with the flags that may change.
+    """The ``config.json`` of the run ``given["resume"]``, with the flags that may change.
 
     Raises UserError, naming both values, for a flag that would make it another run.
     """

@@ -1,0 +1,244 @@
+"""The training transform: boxes stay in the picture, tight, and with what belongs to them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torchvision import tv_tensors
+
+from data.augmentation import (
+    MIN_SIDE,
+    MIN_VISIBLE,
+    RandomCanvas,
+    RandomQuarterTurn,
+    TrainingTransform,
+)
+from data.dataset import Target
+
+SIZE = 64
+seeds = st.integers(0, 2**32)
+sizes = st.tuples(st.integers(1, 150), st.integers(1, 150))
+several = settings(max_examples=60, deadline=None)
+
+
+def target_of(boxes: Any, height: int, width: int) -> Target:
+    """Every object has a label and a flag that tell it from the others."""
+    rows = torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4)
+    labels = torch.arange(1, len(rows) + 1)
+    return Target(
+        boxes=tv_tensors.BoundingBoxes(rows, format="XYXY", canvas_size=(height, width)),
+        labels=labels,
+        difficult=labels % 3 == 0,
+        image_id=17,
+    )
+
+
+def filled(boxes: Any, height: int, width: int) -> Tensor:
+    """Black, with white boxes."""
+    image = torch.zeros(3, height, width, dtype=torch.uint8)
+    for left, top, right, bottom in boxes:
+        image[:, top:bottom, left:right] = 255
+    return image
+
+
+@st.composite
+def pictures(draw: st.DrawFn) -> tuple[Tensor, Target]:
+    """A noisy picture of any size with up to six objects, some reaching over its edge."""
+    height, width = draw(sizes)
+    count = draw(st.integers(0, 6))
+    boxes = []
+    for _ in range(count):
+        left, top = draw(st.floats(-5, width - 0.5)), draw(st.floats(-5, height - 0.5))
+        right = draw(st.floats(max(left, 0) + 0.1, width + 5))
+        bottom = draw(st.floats(max(top, 0) + 0.1, height + 5))
+        boxes.append([left, top, right, bottom])
+    image = torch.randint(0, 256, (3, height, width), dtype=torch.uint8)
+    return image, target_of(boxes, height, width)
+
+
+@several
+@given(pictures(), seeds, st.booleans())
+def test_objects_stay_in_the_canvas_and_none_is_invented_or_mixed_up(
+    picture: tuple[Tensor, Target], seed: int, quarter_turns: bool
+) -> None:
+    torch.manual_seed(seed)
+    image, target = TrainingTransform(SIZE, quarter_turns=quarter_turns)(*picture)
+    assert type(image) is Tensor and image.dtype == torch.uint8
+    assert tuple(image.shape) == (3, SIZE, SIZE)
+
+    boxes = target["boxes"]
+    assert isinstance(boxes, tv_tensors.BoundingBoxes) and boxes.dtype == torch.float32
+    assert boxes.canvas_size == (SIZE, SIZE)
+    assert (boxes >= 0).all() and (boxes <= SIZE).all()
+    assert (boxes[:, 2:] - boxes[:, :2] >= MIN_SIDE).all()
+
+    labels = target["labels"]
+    assert len(boxes) == len(labels) == len(target["difficult"])
+    assert labels.unique().numel() == len(labels)
+    assert set(labels.tolist()) <= set(picture[1]["labels"].tolist())
+    assert target["difficult"].tolist() == [label % 3 == 0 for label in labels.tolist()]
+    assert target["image_id"] == 17
+
+
+def bright_envelope(image: Tensor) -> Tensor:
+    bright = (image > 127).all(dim=0)
+    rows, columns = bright.any(dim=1).nonzero(), bright.any(dim=0).nonzero()
+    return torch.cat([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1])
+
+
+@several
+@given(
+    st.integers(40, 160), st.integers(40, 160), st.integers(0, 10), st.integers(0, 10),
+    seeds, st.booleans(),
+)
+def test_boxes_stay_tight_around_their_objects(
+    height: int, width: int, x: int, y: int, seed: int, quarter_turns: bool
+) -> None:
+    box = [width * x // 15, height * y // 15, width * (x + 4) // 15, height * (y + 5) // 15]
+    transform = TrainingTransform(SIZE, quarter_turns=quarter_turns).geometry
+    torch.manual_seed(seed)
+    image, target = transform(
+        tv_tensors.Image(filled([box], height, width)), target_of([box], height, width)
+    )
+    if len(target["boxes"]):
+        seen, stated = bright_envelope(image), target["boxes"][0].as_subclass(Tensor)
+        assert (seen - stated).abs().max() <= 2, (seen, stated)
+
+
+def test_each_object_keeps_its_own_label_when_others_go() -> None:
+    """Five grey levels, one a label: the pixels inside a box say whose it is."""
+    boxes = [[20 * i, 10 * i, 20 * i + 18, 10 * i + 50] for i in range(5)]
+    image = torch.zeros(3, 110, 110, dtype=torch.uint8)
+    for label, (left, top, right, bottom) in enumerate(boxes, start=1):
+        image[:, top:bottom, left:right] = 50 * label
+    transform = TrainingTransform(SIZE, quarter_turns=True).geometry
+    fewer = 0
+    for seed in range(60):
+        torch.manual_seed(seed)
+        moved, target = transform(tv_tensors.Image(image), target_of(boxes, 110, 110))
+        fewer += len(target["labels"]) < 5
+        for box, label in zip(target["boxes"].round().int(), target["labels"], strict=True):
+            left, top, right, bottom = box.tolist()
+            middle = moved[0, (top + bottom) // 2, (left + right) // 2]
+            assert abs(int(middle) - 50 * int(label)) <= 5
+    assert fewer > 5
+
+
+def test_a_picture_without_objects_passes() -> None:
+    image, target = TrainingTransform(SIZE)(filled([], 50, 90), target_of([], 50, 90))
+    assert tuple(image.shape) == (3, SIZE, SIZE) and tuple(target["boxes"].shape) == (0, 4)
+    assert target["labels"].shape == target["difficult"].shape == (0,)
+    assert target["labels"].dtype == torch.int64 and target["difficult"].dtype == torch.bool
+
+
+@several
+@given(seeds)
+def test_a_box_mostly_cropped_away_is_removed_and_another_is_clipped(seed: int) -> None:
+    box = [10, 20, 90, 60]
+    torch.manual_seed(seed)
+    image, target = RandomCanvas(SIZE)(filled([box], 100, 100), target_of([box], 100, 100))
+    visible = int((image > 250).all(dim=0).sum()) / (80 * 40)
+    assert (visible >= MIN_VISIBLE) == (len(target["boxes"]) == 1)
+    if len(target["boxes"]):
+        assert torch.equal(bright_envelope(image), target["boxes"][0].int())
+
+
+def test_both_kinds_of_crop_occur() -> None:
+    kept = []
+    for seed in range(40):
+        torch.manual_seed(seed)
+        picture = filled([], 100, 100), target_of([[0, 0, 60, 60]], 100, 100)
+        kept.append(len(RandomCanvas(SIZE)(*picture)[1]["boxes"]))
+    assert set(kept) == {0, 1}
+
+
+def test_a_picture_smaller_than_the_canvas_lies_whole_and_anywhere_on_it() -> None:
+    corners = set()
+    for seed in range(40):
+        torch.manual_seed(seed)
+        whole = [[0, 0, 30, 20]]
+        image, target = RandomCanvas(SIZE)(filled(whole, 20, 30), target_of(whole, 20, 30))
+        left, top, right, bottom = target["boxes"][0].int().tolist()
+        assert (right - left, bottom - top) == (30, 20)
+        assert (image[:, top:bottom, left:right] == 255).all()
+        assert (image == 255).all(dim=0).sum() == 600
+        corners.add((left, top))
+    assert len(corners) > 20
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (2, 400), (400, 2), (1, 3000)])
+def test_very_small_and_very_thin_pictures_pass(height: int, width: int) -> None:
+    for seed in range(5):
+        torch.manual_seed(seed)
+        image, _ = TrainingTransform(SIZE)(
+            filled([], height, width), target_of([[0, 0, width, height]], height, width)
+        )
+        assert tuple(image.shape) == (3, SIZE, SIZE)
+
+
+def corner_of(image: Tensor) -> tuple[bool, bool]:
+    """Whether the bright mark lies in the (lower, right) half."""
+    left, top, right, bottom = bright_envelope(image).tolist()
+    return top + bottom > SIZE, left + right > SIZE
+
+
+@pytest.mark.parametrize(("quarter_turns", "corners"), [(False, 2), (True, 4)])
+def test_pictures_are_mirrored_and_turned_only_when_asked(
+    quarter_turns: bool, corners: int
+) -> None:
+    """A mark in the upper left corner of a picture as large as the canvas at its least scale."""
+    seen, upright = set(), set()
+    geometry = TrainingTransform(SIZE, quarter_turns=quarter_turns).geometry
+    wide = [0, 0, 30, 14]
+    for seed in range(60):
+        torch.manual_seed(seed)
+        image, target = geometry(
+            tv_tensors.Image(filled([wide], 100, 100)), target_of([wide], 100, 100)
+        )
+        if len(target["boxes"]):
+            left, top, right, bottom = target["boxes"][0].tolist()
+            upright.add(right - left > bottom - top)
+            seen.add(corner_of(image))
+    assert upright == ({True, False} if quarter_turns else {True})
+    assert len(seen) >= corners
+
+
+def test_a_quarter_turn_moves_pixels_and_box_alike() -> None:
+    box = [4, 10, 30, 22]
+    envelopes = set()
+    for seed in range(20):
+        torch.manual_seed(seed)
+        image, target = RandomQuarterTurn()(
+            tv_tensors.Image(filled([box], SIZE, SIZE)), target_of([box], SIZE, SIZE)
+        )
+        torch.testing.assert_close(
+            target["boxes"][0].as_subclass(Tensor), bright_envelope(image).float(),
+            atol=1e-3, rtol=0,
+        )
+        envelopes.add(tuple(bright_envelope(image).tolist()))
+    assert envelopes == {(4, 10, 30, 22), (10, 34, 22, 60), (34, 42, 60, 54), (42, 4, 54, 30)}
+
+
+def test_light_and_colour_vary() -> None:
+    grey = torch.full((3, 200, 200), 128, dtype=torch.uint8)
+    means = set()
+    for seed in range(20):
+        torch.manual_seed(seed)
+        image, _ = TrainingTransform(SIZE)(grey, target_of([], 200, 200))
+        means.add(int(image.float().mean()))
+    assert len(means) > 5
+
+
+def test_the_given_picture_and_target_stay_as_they_are() -> None:
+    image, target = filled([[5, 5, 40, 40]], 60, 60), target_of([[5, 5, 40, 40]], 60, 60)
+    before = image.clone(), target["boxes"].clone()
+    for seed in range(5):
+        torch.manual_seed(seed)
+        TrainingTransform(SIZE, quarter_turns=True)(image, target)
+    assert torch.equal(image, before[0]) and torch.equal(target["boxes"], before[1])
+    assert target["labels"].tolist() == [1] and target["boxes"].canvas_size == (60, 60)
