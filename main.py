@@ -1,7 +1,7 @@
 """The command line: flags merged over the defaults of ``utils/config.py``, then one launch.
 
-    python main.py -t True -p ./cards -m efficientnet-b4    # train
-    python main.py -l ckpt.pth                              # monitor the mAP of a checkpoint
+python main.py -t True -p ./cards -m efficientnet-b4    # train
+python main.py -l ckpt.pth                              # monitor the mAP of a checkpoint
 """
 
 from __future__ import annotations
@@ -31,9 +31,7 @@ class Parser(optparse.OptionParser):
 
 def make_parser() -> optparse.OptionParser:
     """One flag for each field of ``Config``, in the groups that the fields name."""
-    parser = Parser(
-        usage=USAGE, description="Train and evaluate a RetinaNet on an EfficientNet."
-    )
+    parser = Parser(usage=USAGE, description="Train and evaluate a RetinaNet on an EfficientNet.")
     groups: dict[str, optparse.OptionGroup] = {}
     for name, option in options().items():
         place: Any = parser

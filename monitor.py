@@ -41,8 +41,11 @@ def launch(config: Config) -> CocoMetrics:
     )
     splits = _open_data(config, checkpoint)
     model = checkpoint.build_model()
-    say("model", f"{checkpoint.description.model_name}: {describe_parameters(model)}, "
-        f"epoch {checkpoint.epoch}")
+    say(
+        "model",
+        f"{checkpoint.description.model_name}: {describe_parameters(model)}, "
+        f"epoch {checkpoint.epoch}",
+    )
     say("device", str(machine))
 
     module = DetectorModule(model, checkpoint.description.class_names)
@@ -51,19 +54,26 @@ def launch(config: Config) -> CocoMetrics:
         enable_checkpointing=False,
         enable_model_summary=False,
         enable_progress_bar=is_terminal(),
-        callbacks=make_guard(config.gpu, config.delay_time, config.high_temp, config.low_temp,
-                             config.max_pause, say),
+        callbacks=make_guard(
+            config.gpu, config.delay_time, config.high_temp, config.low_temp, config.max_pause, say
+        ),
         **machine.trainer_options(),
     )
     loader = make_loader(splits.validation, config.batch_size, workers=config.workers)
     trainer.validate(module, loader, verbose=False)
     assert module.metrics is not None
     _show(module.metrics)
-    say("speed", f"{module.images_per_second:.1f} it/s (images a second, model and "
-        f"post-processing, in batches of {config.batch_size})")
+    say(
+        "speed",
+        f"{module.images_per_second:.1f} it/s (images a second, model and "
+        f"post-processing, in batches of {config.batch_size})",
+    )
     folder = _write(config, checkpoint, module)
     save_detections(
-        module.detector.to(machine.device), splits.validation, machine, folder / DETECTIONS,
+        module.detector.to(machine.device),
+        splits.validation,
+        machine,
+        folder / DETECTIONS,
         threshold=config.score_threshold,
     )
     say("saved", f"{folder / DETECTIONS}, {METRICS}")

@@ -59,8 +59,6 @@ def save_detections(
         truth = draw_boxes(
             sample.image, sample.boxes.tolist(), true_labels, [names[k - 1] for k in true_labels]
         )
-        detections = draw_boxes(
-            sample.image, found["boxes"][keep].tolist(), labels, captions
-        )
+        detections = draw_boxes(sample.image, found["boxes"][keep].tolist(), labels, captions)
         pairs.append((truth, detections))
     image_grid(pairs, ("ground truth", f"detections, score >= {threshold:g}")).save(path)

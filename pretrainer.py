@@ -42,8 +42,11 @@ def pretrain_on_crops(
     with progress_bar("cutting") as progress:
         crops = crop_objects(dataset, round(1.5 * side), seed=config.seed, progress=progress)
     train, held_out = crops.split(HELD_OUT, config.seed)
-    say("crops", f"the backbone first learns {len(train)} crops of {side} px for {budget}; "
-        f"{len(held_out)} are held out")
+    say(
+        "crops",
+        f"the backbone first learns {len(train)} crops of {side} px for {budget}; "
+        f"{len(held_out)} are held out",
+    )
     classifier = CropClassifier(
         model.backbone.body,
         len(dataset.class_names) + 1,
@@ -67,8 +70,11 @@ def pretrain_on_crops(
     )
     trainer.fit(classifier, crop_loader(train.images, train.labels, config.seed))
     accuracy = classifier.to(machine.device).accuracy(held_out.images, held_out.labels)
-    say("crops", f"{classifier.steps_done} steps in {classifier.seconds / 60:.1f} min; "
-        f"{accuracy:.1%} of the held-out crops named rightly")
+    say(
+        "crops",
+        f"{classifier.steps_done} steps in {classifier.seconds / 60:.1f} min; "
+        f"{accuracy:.1%} of the held-out crops named rightly",
+    )
     report = {
         "crops": len(train),
         "held_out_crops": len(held_out),

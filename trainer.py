@@ -11,7 +11,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import TensorBoardLogger
 from torchvision.models.detection import RetinaNet
 
-from data.augmentation import TrainingTransform
+from data.augmentation import TrainingTransform, training_canvas
 from data.dataset import DataSplits, make_loader
 from data.default import DataSource, describe_splits, match_classes
 from model.backbone_weights import find_backbone_weights
@@ -69,8 +69,9 @@ def launch(config: Config) -> Path:
 
     run = last.parent if last else _new_run(config, description)
     say("run", str(run))
-    guard = make_guard(config.gpu, config.delay_time, config.high_temp, config.low_temp,
-                       config.max_pause, say)
+    guard = make_guard(
+        config.gpu, config.delay_time, config.high_temp, config.low_temp, config.max_pause, say
+    )
     trainer = _make_trainer(config, run, description, machine, guard)
     if start is None and not description.frozen_batch_norm:
         pretrain_on_crops(config, model, splits.train, run, machine, guard)
@@ -126,8 +127,11 @@ def _load_weights(model: RetinaNet, start: Checkpoint, class_names: tuple[str, .
     if start.description.class_names != class_names:
         for name in [n for n in weights if "classification_head.cls_logits." in n]:
             del weights[name]
-        say("note", f"the checkpoint's classes are {', '.join(start.description.class_names)}: "
-            "the layer that names classes starts anew")
+        say(
+            "note",
+            f"the checkpoint's classes are {', '.join(start.description.class_names)}: "
+            "the layer that names classes starts anew",
+        )
     model.load_state_dict(weights, strict=False)
     say("weights", f"from {start.path}, epoch {start.epoch}")
 
@@ -180,14 +184,22 @@ def _fit(
     if config.overfit:
         repeats = -(-LEAST_OVERFIT_STEPS * config.batch_size // len(train))
         train = train.subset([*range(len(train))] * repeats)
-    transform = TrainingTransform(description.image_size, quarter_turns=config.quarter_turns)
+    canvas = training_canvas(
+        (annotation.size for annotation in train.annotations),
+        description.image_size,
+        square=config.quarter_turns,
+    )
+    transform = TrainingTransform(
+        canvas, scale_jitter=config.scale_jitter, quarter_turns=config.quarter_turns
+    )
     loading: dict[str, Any] = {
         "workers": config.workers,
         "seed": config.seed,
         "pin_memory": trainer.strategy.root_device.type == "cuda",
     }
-    module = DetectorModule(model, description.class_names, _recipe(config, description),
-                            description.as_plain())
+    module = DetectorModule(
+        model, description.class_names, _recipe(config, description), description.as_plain()
+    )
     try:
         trainer.fit(
             module,
@@ -208,8 +220,11 @@ def _fit(
         ) from error
     except SystemExit:
         # Lightning turns Ctrl-C into an exit of its own.
-        say("stopped", f"in epoch {trainer.current_epoch + 1}; whole epochs are saved. Go on with "
-            f"python main.py --resume {run}")
+        say(
+            "stopped",
+            f"in epoch {trainer.current_epoch + 1}; whole epochs are saved. Go on with "
+            f"python main.py --resume {run}",
+        )
         raise KeyboardInterrupt from None
 
 

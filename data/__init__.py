@@ -51,8 +51,10 @@ def _not_recognised(folder: Folder) -> Exception:
         if match:
             hint = f" Its folder {inside.path.name} looks like {match.layout}: give {inside.path}."
             break
-    return UserError(f"{folder.path}: no data set recognised; found {_contents(folder)}; "
-                     f"looked for {sought}.{hint}{folder.link_hint()}")
+    return UserError(
+        f"{folder.path}: no data set recognised; found {_contents(folder)}; "
+        f"looked for {sought}.{hint}{folder.link_hint()}"
+    )
 
 
 def _contents(folder: Folder) -> str:

@@ -2,37 +2,62 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
+from torchvision.transforms.v2 import query_size
 
 from data.dataset import Target
 
-SCALE_RANGE = (0.6, 1.4)
 # A box that kept less than this share of its area in a crop is no longer a fair example.
 MIN_VISIBLE = 0.4
 MIN_SIDE = 2.0  # pixels
 FILL = (124, 116, 104)  # ImageNet's mean colour: about zero once normalised
 
 
-class TrainingTransform:
-    """Random scale, crop, mirror, light and colour onto a canvas of ``image_size`` pixels square.
+def training_canvas(
+    sizes: Iterable[tuple[int, int] | None], image_size: int, *, square: bool = False
+) -> tuple[int, int]:
+    """The smallest canvas, (height, width), on which every picture fits at ``image_size``.
 
-    quarter_turns: also turn by 90, 180 or 270 degrees, for objects seen from above. Other angles
-    are left out: the envelope of a turned box is no longer tight around its object.
+    sizes: (width, height) of the pictures, None where it is not known. image_size: pixels of the
+    longer side. Landscapes alone get a landscape: on a square, a quarter of the work would be
+    spent on filling. Sides are multiples of 32, the model's coarsest tapped stride.
+    """
+    known = [size for size in sizes if size is not None and min(size) > 0]
+    if square or not known:
+        return image_size, image_size
+    sides = np.array(known, dtype=float)[:, ::-1]
+    needed = (sides / sides.max(axis=1, keepdims=True)).max(axis=0) * image_size
+    height, width = (min(image_size, 32 * math.ceil(side / 32)) for side in needed.round(3))
+    return height, width
+
+
+class TrainingTransform:
+    """Random scale, crop, mirror, light and colour onto a canvas of one size.
+
+    canvas: (height, width) in pixels of every result, see ``training_canvas``. scale_jitter: the
+    picture that just fits the canvas is scaled by up to this factor, either way.
+    quarter_turns: also turn by 90, 180 or 270 degrees, for objects seen from above; needs a square
+    canvas. Other angles are left out: the envelope of a turned box is no longer tight around its
+    object.
     Maps ``(uint8 Image (3, H, W), Target)`` to the same; N may become 0.
     """
 
-    def __init__(self, image_size: int, *, quarter_turns: bool = False) -> None:
+    def __init__(
+        self, canvas: tuple[int, int], *, scale_jitter: float = 1.5, quarter_turns: bool = False
+    ) -> None:
         self.geometry = v2.Compose(
             [
-                # Large-scale jitter, https://arxiv.org/abs/2012.07177, narrowed for few pictures.
-                ScaleJitter((image_size, image_size), SCALE_RANGE, antialias=True),
-                RandomCanvas(image_size),
+                FittingScale(canvas, scale_jitter),
+                RandomCanvas(canvas),
                 v2.RandomHorizontalFlip(),
                 RandomQuarterTurn() if quarter_turns else v2.Identity(),
                 v2.SanitizeBoundingBoxes(min_size=MIN_SIDE, labels_getter=_rows_of_boxes),
@@ -47,49 +72,58 @@ class TrainingTransform:
         return self.light(image).as_subclass(Tensor), target
 
 
-class ScaleJitter(v2.ScaleJitter):
-    """torchvision's, but a very thin picture keeps a pixel of its shorter side."""
+class FittingScale(v2.Transform):
+    """Scale so that the picture just fits the canvas, times a random factor.
+
+    Large-scale jitter, https://arxiv.org/abs/2012.07177, over a narrower range for few pictures;
+    the factor is drawn on a logarithmic scale, so that larger and smaller are as likely.
+    """
+
+    def __init__(self, canvas: tuple[int, int], jitter: float) -> None:
+        super().__init__()
+        self.canvas, self.jitter = canvas, jitter
 
     def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
-        params = super().make_params(flat_inputs)
-        return {"size": tuple(max(1, length) for length in params["size"])}
+        height, width = query_size(flat_inputs)
+        fit = min(self.canvas[0] / height, self.canvas[1] / width)
+        scale = fit * self.jitter ** float(torch.rand(()) * 2 - 1)
+        # A very thin picture keeps a pixel of its shorter side.
+        return {"size": [max(1, round(height * scale)), max(1, round(width * scale))]}
+
+    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
+        return self._call_kernel(F.resize, inpt, params["size"], antialias=True)
 
 
 class RandomCanvas(v2.Transform):
-    """Place the picture at random on a square canvas: crop what is larger, fill what is smaller.
+    """Place the picture at random on the canvas: crop what is larger, fill what is smaller.
 
     A box of which the canvas shows less than ``MIN_VISIBLE`` is removed with all that belongs to
     it; the others are clipped.
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, canvas: tuple[int, int]) -> None:
         super().__init__()
-        self.size = size
+        self.canvas = canvas
 
     def forward(self, image: Tensor, target: Target) -> tuple[Tensor, Target]:
         height, width = image.shape[-2:]
-        x, y = self._shift(width), self._shift(height)
-        colour = torch.tensor(FILL, dtype=image.dtype)
-        canvas = colour[:, None, None].repeat(1, self.size, self.size)
+        rows, columns = self.canvas
+        x, y = _shift(width, columns), _shift(height, rows)
+        canvas = torch.tensor(FILL, dtype=image.dtype)[:, None, None].repeat(1, rows, columns)
         canvas[:, max(y, 0) : y + height, max(x, 0) : x + width] = image[
-            :, max(-y, 0) : self.size - y, max(-x, 0) : self.size - x
+            :, max(-y, 0) : rows - y, max(-x, 0) : columns - x
         ]
         moved = target["boxes"].as_subclass(Tensor) + torch.tensor([x, y, x, y])
-        clipped = moved.clamp(0, self.size)
+        clipped = moved.clamp(min=0).minimum(torch.tensor([columns, rows, columns, rows]))
         kept = _area(clipped) >= MIN_VISIBLE * _area(moved)
         return tv_tensors.Image(canvas), Target(
             boxes=tv_tensors.BoundingBoxes(
-                clipped[kept], format="XYXY", canvas_size=(self.size, self.size)
+                clipped[kept], format="XYXY", canvas_size=self.canvas
             ),
             labels=target["labels"][kept],
             difficult=target["difficult"][kept],
             image_id=target["image_id"],
         )
-
-    def _shift(self, length: int) -> int:
-        """Where the picture's first row or column comes to lie; negative when it is cropped."""
-        slack = self.size - length
-        return int(torch.randint(min(slack, 0), max(slack, 0) + 1, ()))
 
 
 class RandomQuarterTurn(v2.Transform):
@@ -99,7 +133,13 @@ class RandomQuarterTurn(v2.Transform):
         return {"turns": int(torch.randint(4, ()))}
 
     def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
-        return F.rotate(inpt, 90.0 * params["turns"])
+        return self._call_kernel(F.rotate, inpt, 90.0 * params["turns"])
+
+
+def _shift(length: int, room: int) -> int:
+    """Where the picture's first row or column comes to lie; negative when it is cropped."""
+    slack = room - length
+    return int(torch.randint(min(slack, 0), max(slack, 0) + 1, ()))
 
 
 def _area(boxes: Tensor) -> Tensor:

@@ -38,9 +38,7 @@ def warp(
     seen_as = homography(quad, corners)
     perspective = Image.Transform.PERSPECTIVE
     colour = padded.convert("RGB").transform(size, perspective, seen_as, Image.Resampling.BICUBIC)
-    mask = padded.getchannel("A").transform(
-        size, perspective, seen_as, Image.Resampling.BILINEAR
-    )
+    mask = padded.getchannel("A").transform(size, perspective, seen_as, Image.Resampling.BILINEAR)
     return colour, mask
 
 

@@ -49,14 +49,21 @@ class _Sheet:
     def line(self, points: Points, fill: Colour, width: float) -> None:
         self.draw.line(self.at(points), fill=fill, width=self.width(width), joint="curve")
 
-    def oval(self, x: float, y: float, rx: float, ry: float, fill: Colour, line: float = 0.9
-             ) -> None:
+    def oval(
+        self, x: float, y: float, rx: float, ry: float, fill: Colour, line: float = 0.9
+    ) -> None:
         angles = np.linspace(0, 2 * np.pi, 32, endpoint=False)
         ring = np.stack([x + rx * np.cos(angles), y + ry * np.sin(angles)], axis=1)
         self.area(as_points(ring), fill, line)
 
-    def dots(self, start: tuple[float, float], end: tuple[float, float], count: int,
-             radius: float, fill: Colour) -> None:
+    def dots(
+        self,
+        start: tuple[float, float],
+        end: tuple[float, float],
+        count: int,
+        radius: float,
+        fill: Colour,
+    ) -> None:
         for s in np.linspace(0, 1, count):
             x, y = np.array(start) * (1 - s) + np.array(end) * s
             self.oval(x, y, radius, radius, fill, line=0)
@@ -88,8 +95,18 @@ def court_figure(
 
 
 def _face(sheet: _Sheet, x: float, y: float, skin: Colour, ink: Colour) -> None:
-    sheet.area([(x - 9, y - 13), (x + 9, y - 13), (x + 9.5, y + 2), (x + 5, y + 12),
-                (x, y + 14), (x - 5, y + 12), (x - 9.5, y + 2)], skin)
+    sheet.area(
+        [
+            (x - 9, y - 13),
+            (x + 9, y - 13),
+            (x + 9.5, y + 2),
+            (x + 5, y + 12),
+            (x, y + 14),
+            (x - 5, y + 12),
+            (x - 9.5, y + 2),
+        ],
+        skin,
+    )
     for side in (-4.2, 4.2):
         sheet.line([(x + side - 2.4, y - 4.5), (x + side + 2.4, y - 4.8)], ink, 0.9)
         sheet.oval(x + side, y - 2, 1.5, 1.0, ink, line=0)
@@ -98,8 +115,12 @@ def _face(sheet: _Sheet, x: float, y: float, skin: Colour, ink: Colour) -> None:
 
 
 def _bands(
-    sheet: _Sheet, start: tuple[float, float], end: tuple[float, float], thickness: float,
-    colours: Sequence[Colour], dots: Colour,
+    sheet: _Sheet,
+    start: tuple[float, float],
+    end: tuple[float, float],
+    thickness: float,
+    colours: Sequence[Colour],
+    dots: Colour,
 ) -> None:
     """Stripes side by side along start-end, the middle one dotted, as on embroidered cloth."""
     along = np.subtract(end, start)
@@ -130,8 +151,17 @@ def _jack(sheet: _Sheet, palette: Sequence[Colour], skin: Colour, rng: np.random
     # Page-boy hair beside and below the cheeks, with a curl turned outwards.
     for side in (-1, 1):
         x = 54 + side * 12
-        sheet.area([(x - side * 4, 12), (x + side * 4, 14), (x + side * 6, 34), (x + side * 10, 44),
-                    (x - side * 2, 46), (x - side * 4, 34)], yellow)
+        sheet.area(
+            [
+                (x - side * 4, 12),
+                (x + side * 4, 14),
+                (x + side * 6, 34),
+                (x + side * 10, 44),
+                (x - side * 2, 46),
+                (x - side * 4, 34),
+            ],
+            yellow,
+        )
         for offset in (-1.0, 2.0):
             sheet.line([(x + side * offset, 16), (x + side * (offset + 2.5), 42)], black, 0.8)
     _face(sheet, 54, 27, skin, black)
@@ -144,8 +174,9 @@ def _jack(sheet: _Sheet, palette: Sequence[Colour], skin: Colour, rng: np.random
     sheet.line([(40, 14), (74, 14)], black, 2.4)
 
 
-def _queen(sheet: _Sheet, palette: Sequence[Colour], skin: Colour, rng: np.random.Generator
-           ) -> None:
+def _queen(
+    sheet: _Sheet, palette: Sequence[Colour], skin: Colour, rng: np.random.Generator
+) -> None:
     red, blue, yellow, black = palette
     gown, mantle = (red, blue) if rng.random() < 0.6 else (blue, red)
     sheet.area([(36, 44), (8, 66), (0, 120), (100, 120), (100, 58), (72, 40)], gown)
@@ -156,11 +187,20 @@ def _queen(sheet: _Sheet, palette: Sequence[Colour], skin: Colour, rng: np.rando
     # Veil: white with fine lines, falling on both sides of the face.
     for side in (-1, 1):
         x = 54 + side * 11
-        sheet.area([(54, 0), (x + side * 3, 4), (x + side * 5, 30), (x + side * 2, 48),
-                    (x - side * 4, 40)], WHITE)
+        sheet.area(
+            [
+                (54, 0),
+                (x + side * 3, 4),
+                (x + side * 5, 30),
+                (x + side * 2, 48),
+                (x - side * 4, 40),
+            ],
+            WHITE,
+        )
         for offset in (-1.5, 1.0, 3.2):
-            sheet.line([(x + side * offset * 0.6, 5), (x + side * offset, 42)], sheet.line_colour,
-                       0.7)
+            sheet.line(
+                [(x + side * offset * 0.6, 5), (x + side * offset, 42)], sheet.line_colour, 0.7
+            )
     _face(sheet, 54, 23, skin, black)
     sheet.area([(42, 5), (54, 1), (66, 5), (63, 12), (54, 9), (45, 12)], WHITE)
     sheet.area([(78, 0), (100, 0), (100, 26), (90, 14)], yellow)
@@ -206,14 +246,25 @@ def _king(sheet: _Sheet, palette: Sequence[Colour], skin: Colour, rng: np.random
     # Curled hair and a full beard around the face.
     for side in (-1, 1):
         x = 54 + side * 13
-        sheet.area([(x - side * 5, 12), (x + side * 3, 15), (x + side * 6, 30), (x + side * 9, 40),
-                    (x - side * 2, 42), (x - side * 5, 30)], WHITE)
+        sheet.area(
+            [
+                (x - side * 5, 12),
+                (x + side * 3, 15),
+                (x + side * 6, 30),
+                (x + side * 9, 40),
+                (x - side * 2, 42),
+                (x - side * 5, 30),
+            ],
+            WHITE,
+        )
         for offset in (-1.5, 1.5):
-            sheet.line([(x + side * offset, 16), (x + side * (offset + 2.5), 39)],
-                       sheet.line_colour, 0.9)
+            sheet.line(
+                [(x + side * offset, 16), (x + side * (offset + 2.5), 39)], sheet.line_colour, 0.9
+            )
     _face(sheet, 54, 26, skin, black)
-    sheet.area([(44, 32), (50, 31), (54, 33), (58, 31), (64, 32), (63, 48), (54, 60), (45, 48)],
-               WHITE)
+    sheet.area(
+        [(44, 32), (50, 31), (54, 33), (58, 31), (64, 32), (63, 48), (54, 60), (45, 48)], WHITE
+    )
     for x in (48, 51, 54, 57, 60):
         sheet.line([(x, 37), (54 + (x - 54) * 0.5, 54)], sheet.line_colour, 0.9)
     sheet.line([(46, 32), (54, 34), (62, 32)], black, 1.3)

@@ -52,7 +52,10 @@ class DeckStyle:
     frame_width: float = 0.5
     frame_colour: Colour = (30, 60, 150)
     palette: tuple[Colour, Colour, Colour, Colour] = (
-        (212, 38, 40), (32, 76, 160), (238, 200, 40), (22, 20, 24),
+        (212, 38, 40),
+        (32, 76, 160),
+        (238, 200, 40),
+        (22, 20, 24),
     )
     skin: Colour = (248, 247, 243)
     court_seed: int = 0
@@ -60,6 +63,7 @@ class DeckStyle:
     @staticmethod
     def random(rng: np.random.Generator) -> DeckStyle:
         """One deck near those people own: mostly white stock, mostly slim indices."""
+
         def about(colour: Colour, spread: int) -> Colour:
             r, g, b = np.clip(np.add(colour, rng.integers(-spread, spread + 1, 3)), 0, 255)
             return int(r), int(g), int(b)
@@ -81,8 +85,10 @@ class DeckStyle:
             ace_size=float(rng.choice([14.0, 20.0, 28.0])),
             ornate_spade=bool(rng.random() < 0.6),
             corner_radius=float(rng.uniform(2.8, 4.4)),
-            frame_inset=(index_height * 0.75 + float(rng.uniform(1.5, 3.5)),
-                         float(rng.uniform(7.5, 10.5))),
+            frame_inset=(
+                index_height * 0.75 + float(rng.uniform(1.5, 3.5)),
+                float(rng.uniform(7.5, 10.5)),
+            ),
             frame_width=float(rng.uniform(0.35, 0.8)),
             frame_colour=blue if rng.random() < 0.7 else black,
             palette=(red, blue, yellow, black),
@@ -135,9 +141,7 @@ def _draw_pips(
         draw_suit(draw, suit, (x, y), size, ink)
 
 
-def _draw_ace(
-    face: Image.Image, suit: str, ink: Colour, style: DeckStyle, scale: float
-) -> None:
+def _draw_ace(face: Image.Image, suit: str, ink: Colour, style: DeckStyle, scale: float) -> None:
     draw = ImageDraw.Draw(face)
     x, y = face.width / 2, face.height / 2
     if not (suit == "spades" and style.ornate_spade):
@@ -181,7 +185,8 @@ def _draw_court(
         draw_suit(draw, suit, centre, size, ink, turned)
     draw.rectangle(
         (inset_x, inset_y, inset_x + width, inset_y + height),
-        outline=style.frame_colour, width=max(1, round(style.frame_width * scale)),
+        outline=style.frame_colour,
+        width=max(1, round(style.frame_width * scale)),
     )
 
 

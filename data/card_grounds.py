@@ -86,8 +86,12 @@ _CARPETS = (
 def _carpet(rng: Rng, size: tuple[int, int]) -> np.ndarray:
     tuft = rng.uniform(2.0, 6.0)
     cells = (int(size[0] / tuft), int(size[1] / tuft))
-    t = (0.6 * smooth_noise(rng, size, cells) + 0.25 * rng.random(size[::-1], dtype=np.float32)
-         + 0.3 * smooth_noise(rng, size, (5, 5)) - 0.08)
+    t = (
+        0.6 * smooth_noise(rng, size, cells)
+        + 0.25 * rng.random(size[::-1], dtype=np.float32)
+        + 0.3 * smooth_noise(rng, size, (5, 5))
+        - 0.08
+    )
     return _ramp(t, *_CARPETS[rng.integers(len(_CARPETS))])
 
 
@@ -173,8 +177,14 @@ def _print(rng: Rng, size: tuple[int, int]) -> np.ndarray:
 
 Ground = Callable[[Rng, tuple[int, int]], np.ndarray]
 GROUNDS: dict[str, Ground] = {
-    "wood": _wood, "carpet": _carpet, "cloth": _cloth, "stripes": _stripes, "tiles": _tiles,
-    "plain": _plain, "felt": _felt, "print": _print,
+    "wood": _wood,
+    "carpet": _carpet,
+    "cloth": _cloth,
+    "stripes": _stripes,
+    "tiles": _tiles,
+    "plain": _plain,
+    "felt": _felt,
+    "print": _print,
 }
 
 

@@ -106,8 +106,9 @@ class _Table:
         self.count = 1 + int(rng.choice(len(share), p=share))
         crowd = min(1.0, 1.25 / math.sqrt(self.count))
         self.card_width = self.short * rng.uniform(low, max(low, low + (high - low) * crowd))
-        self.camera = _Camera(rng.uniform(0, 2 * math.pi),
-                              math.radians(style.tilt) * rng.uniform(0, 1) ** 1.5)
+        self.camera = _Camera(
+            rng.uniform(0, 2 * math.pi), math.radians(style.tilt) * rng.uniform(0, 1) ** 1.5
+        )
         light = rng.uniform(0, 2 * math.pi)
         self.shadow = np.array((math.cos(light), math.sin(light))) * rng.uniform(0.005, 0.04)
         self.shadow_depth = rng.uniform(0.2, 0.7)
@@ -127,9 +128,11 @@ class _Table:
             return np.zeros(self.size[::-1], dtype=bool)
         small = mask.reduce(2).filter(ImageFilter.GaussianBlur(self.card_width * lift))
         dx, dy = self.shadow * self.card_width * (1 + 20 * lift)
-        shade = small.resize(self.size, Image.Resampling.BILINEAR).transform(
-            self.size, Image.Transform.AFFINE, (1, 0, -dx, 0, 1, -dy)
-        ).point(lambda value: int(value * self.shadow_depth))
+        shade = (
+            small.resize(self.size, Image.Resampling.BILINEAR)
+            .transform(self.size, Image.Transform.AFFINE, (1, 0, -dx, 0, 1, -dy))
+            .point(lambda value: int(value * self.shadow_depth))
+        )
         self.image.paste((0, 0, 0), (0, 0), shade)
         self.image.paste(colour, (0, 0), mask)
         return np.asarray(mask) >= _VISIBLE_ALPHA
@@ -221,8 +224,12 @@ class _Table:
     def _cord(self) -> None:
         points = self.rng.uniform((-0.2, -0.2), (1.2, 1.2), (4, 2)) * self.size
         t = np.linspace(0, 1, 40)[:, None]
-        curve = ((1 - t) ** 3 * points[0] + 3 * (1 - t) ** 2 * t * points[1]
-                 + 3 * (1 - t) * t**2 * points[2] + t**3 * points[3])
+        curve = (
+            (1 - t) ** 3 * points[0]
+            + 3 * (1 - t) ** 2 * t * points[1]
+            + 3 * (1 - t) * t**2 * points[2]
+            + t**3 * points[3]
+        )
         layer = Image.new("L", self.size, 0)
         width = max(2, round(self.card_width * self.rng.uniform(0.03, 0.08)))
         ImageDraw.Draw(layer).line(as_points(curve), fill=255, width=width, joint="curve")
@@ -233,8 +240,9 @@ class _Table:
         """Lay a plain thing of some thickness over the scene, unless it would hide a card."""
         mask = np.asarray(layer) >= _VISIBLE_ALPHA
         covered = [card.covered_by(mask) for card in self.cards]
-        if not all(card.tells(max(self.style.max_hidden, self.style.outside), 0.0)
-                   for card in covered):
+        if not all(
+            card.tells(max(self.style.max_hidden, self.style.outside), 0.0) for card in covered
+        ):
             return
         self.cards = covered
         soft = np.asarray(layer.filter(ImageFilter.GaussianBlur(rounded)), dtype=np.float32) / 255

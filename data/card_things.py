@@ -42,7 +42,10 @@ def _words(rng: Rng, letters: int) -> str:
 
 
 def _text_lines(
-    draw: ImageDraw.ImageDraw, rng: Rng, box: tuple[float, float, float, float], pitch: float,
+    draw: ImageDraw.ImageDraw,
+    rng: Rng,
+    box: tuple[float, float, float, float],
+    pitch: float,
     ink: Colour,
 ) -> None:
     x0, y, x1, y1 = box
@@ -157,6 +160,10 @@ def gadget(rng: Rng) -> Image.Image:
 
 # Each with its smallest and largest height, in heights of a card.
 THINGS: tuple[tuple[Callable[[Rng], Image.Image], float, float], ...] = (
-    (card_back, 1.0, 1.0), (paper, 1.0, 2.6), (book, 1.3, 2.6), (coin, 0.22, 0.32),
-    (pen, 1.3, 1.7), (gadget, 0.9, 2.0),
+    (card_back, 1.0, 1.0),
+    (paper, 1.0, 2.6),
+    (book, 1.3, 2.6),
+    (coin, 0.22, 0.32),
+    (pen, 1.3, 1.7),
+    (gadget, 0.9, 2.0),
 )

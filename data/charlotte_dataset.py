@@ -39,16 +39,19 @@ class CharlotteDataset(LayoutDataset):
             train = _read_flat(folder, notes)
             return Reading(train, None, _class_names([folder], train, notes))
         if folder.xml_files:
-            notes.say(f"{len(folder.xml_files)} XML file(s) beside {train_folder.path.name}/ are "
-                      "not used")
+            notes.say(
+                f"{len(folder.xml_files)} XML file(s) beside {train_folder.path.name}/ are not used"
+            )
         train = _read_flat(train_folder, notes)
         class_names = _class_names([folder, train_folder], train, notes)
         others = [f for name in VALIDATION_FOLDERS if (f := folder.find_folder(name))]
         if not others:
             return Reading(train, None, class_names)
         if others[1:]:
-            notes.say(f"validation is {others[0].path.name}/; not used: "
-                      + listed(f"{f.path.name}/" for f in others[1:]))
+            notes.say(
+                f"validation is {others[0].path.name}/; not used: "
+                + listed(f"{f.path.name}/" for f in others[1:])
+            )
         return Reading(train, _read_flat(others[0], notes), class_names)
 
 
@@ -69,8 +72,9 @@ def _read_flat(folder: Folder, notes: Notes) -> list[Annotation]:
             continue
         if fold(path.stem) in taken_stems:
             # Its XML was given to a.jpg: a.png is not known to be without objects.
-            notes.count("images left out, the XML of their name belongs to another image",
-                        str(path))
+            notes.count(
+                "images left out, the XML of their name belongs to another image", str(path)
+            )
             continue
         notes.count("images without an XML file, taken as images without objects", str(path))
         negatives.append(
@@ -92,8 +96,9 @@ def _class_names(
     if not new:
         return stated
     if len(new) == len(found):
-        notes.say(f"{path} is not used: none of its names ({listed(stated)}) occurs in the "
-                  "annotations")
+        notes.say(
+            f"{path} is not used: none of its names ({listed(stated)}) occurs in the annotations"
+        )
         return found
     counts = name_counts(annotations)
     told = listed(f"{n!r} in {counts[n]} object(s){did_you_mean(n, stated)}" for n in new)

@@ -135,13 +135,17 @@ def _covered(boxes: Tensor, left: float, top: float, side: float) -> float:
 def _cut(image: Image.Image, window: Window, side: int) -> Tensor:
     left, top, length = window
     corners = (left, top, left + length, top + length)
-    inside = image.transform(
-        (side, side),
-        Image.Transform.EXTENT,
-        corners,
-        resample=Image.Resampling.BICUBIC,
-        fillcolor=FILL,
-    ) if length <= 2 * side else _cut_large(image, corners, side)
+    inside = (
+        image.transform(
+            (side, side),
+            Image.Transform.EXTENT,
+            corners,
+            resample=Image.Resampling.BICUBIC,
+            fillcolor=FILL,
+        )
+        if length <= 2 * side
+        else _cut_large(image, corners, side)
+    )
     return F.pil_to_tensor(inside)
 
 

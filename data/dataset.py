@@ -218,13 +218,14 @@ def read_image(path: Path, annotated_size: tuple[int, int] | None = None) -> Ima
             upright = stored if annotated_size == stored.size else _upright(stored)
             return _to_rgb(upright)
     except FileNotFoundError:
-        raise UserError(f"{path}: the image is missing; restore it or remove it from the "
-                        "annotations.") from None
-    except (
-        OSError, ValueError, SyntaxError, struct.error, Image.DecompressionBombError
-    ) as error:
-        raise UserError(f"{path}: the image cannot be read ({error}); replace it or remove it "
-                        "from the data set.") from error
+        raise UserError(
+            f"{path}: the image is missing; restore it or remove it from the annotations."
+        ) from None
+    except (OSError, ValueError, SyntaxError, struct.error, Image.DecompressionBombError) as error:
+        raise UserError(
+            f"{path}: the image cannot be read ({error}); replace it or remove it "
+            "from the data set."
+        ) from error
 
 
 def _upright(stored: Image.Image) -> Image.Image:
@@ -240,8 +241,9 @@ def _upright(stored: Image.Image) -> Image.Image:
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):
         # 16-bit grey: Pillow's own conversion clips at 255 instead of scaling.
-        image = Image.fromarray((np.asarray(image).astype(np.int64) >> 8).clip(0, 255)
-                                .astype(np.uint8))
+        image = Image.fromarray(
+            (np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)
+        )
     return image.convert("RGB")
 
 

@@ -44,7 +44,9 @@ class DataSource:
         folder: Path
         if self.path is None:
             folder = demo_cards_folder(
-                Path(cache).expanduser(), self.images, max(1, self.images // 10),
+                Path(cache).expanduser(),
+                self.images,
+                max(1, self.images // 10),
                 progress=progress,
             )
         else:

@@ -26,8 +26,16 @@ from data.card_styles import DEMO, REALISTIC, SceneStyle
 from utils.errors import UserError
 
 __all__ = [
-    "DEMO", "GENERATOR_VERSION", "RANKS", "REALISTIC", "DeckStyle", "SceneStyle",
-    "demo_cards_folder", "draw_card", "draw_scene", "write_demo_cards",
+    "DEMO",
+    "GENERATOR_VERSION",
+    "RANKS",
+    "REALISTIC",
+    "DeckStyle",
+    "SceneStyle",
+    "demo_cards_folder",
+    "draw_card",
+    "draw_scene",
+    "write_demo_cards",
 ]
 
 # Part of the cached folder's name: raise it whenever the pictures change.
@@ -78,13 +86,17 @@ def write_demo_cards(
     """
     folder = Path(folder)
     if train < 1 or validation < 0 or seed < 0:
-        raise UserError(f"demo cards: train={train}, validation={validation}, seed={seed}: "
-                        "expected at least one training picture and no negative number.")
+        raise UserError(
+            f"demo cards: train={train}, validation={validation}, seed={seed}: "
+            "expected at least one training picture and no negative number."
+        )
     try:
         return _write_aside(folder, (train, validation), seed, style, progress)
     except OSError as error:
-        raise UserError(f"{folder}: the demo cards cannot be written ({error}); "
-                        "free the place or choose another folder.") from error
+        raise UserError(
+            f"{folder}: the demo cards cannot be written ({error}); "
+            "free the place or choose another folder."
+        ) from error
 
 
 def _write_aside(

@@ -17,8 +17,21 @@ from pathlib import Path
 from utils.errors import UserError, did_you_mean
 
 IMAGE_SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm",
-     ".pgm", ".avif"}
+    {
+        ".jpg",
+        ".jpeg",
+        ".jpe",
+        ".jfif",
+        ".png",
+        ".bmp",
+        ".webp",
+        ".tif",
+        ".tiff",
+        ".gif",
+        ".ppm",
+        ".pgm",
+        ".avif",
+    }
 )
 
 
@@ -90,8 +103,10 @@ class Folder:
         """A sentence for messages about something missing, or an empty string."""
         if not self.escaping:
             return ""
-        return (f" {len(self.escaping)} symbolic link(s) that lead out of the folder were not "
-                f"followed, e.g. {self.escaping[0]}.")
+        return (
+            f" {len(self.escaping)} symbolic link(s) that lead out of the folder were not "
+            f"followed, e.g. {self.escaping[0]}."
+        )
 
 
 class ImageIndex:
@@ -130,12 +145,16 @@ def open_folder(path: str | Path) -> Folder:
     if not os.path.exists(path):  # Path.exists raises where a parent may not be searched
         raise UserError(f"{path}: no such folder{_near(path)}; give the data set's folder.")
     if not os.path.isdir(path):
-        raise UserError(f"{path}: this is a file; give the folder that holds the data set"
-                        " (an archive has to be unpacked first).")
+        raise UserError(
+            f"{path}: this is a file; give the folder that holds the data set"
+            " (an archive has to be unpacked first)."
+        )
     folder = Folder(path)
     if not folder.files and not folder._folder_paths:
-        raise UserError(f"{path}: the folder is empty; give the folder that holds the data set."
-                        f"{folder.link_hint()}")
+        raise UserError(
+            f"{path}: the folder is empty; give the folder that holds the data set."
+            f"{folder.link_hint()}"
+        )
     return folder
 
 
@@ -154,8 +173,10 @@ def read_text(path: Path) -> str:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = raw[: error.start].count(b"\n") + 1
-        raise UserError(f"{path}, line {line}: not UTF-8 text (byte 0x{raw[error.start]:02x}); "
-                        "save the file as UTF-8.") from error
+        raise UserError(
+            f"{path}, line {line}: not UTF-8 text (byte 0x{raw[error.start]:02x}); "
+            "save the file as UTF-8."
+        ) from error
 
 
 def fold(name: str) -> str:

@@ -61,16 +61,22 @@ class LayoutDataset(Dataset):
         train, validation = reading.train, reading.validation
         if not train or not any(a.names for a in train):
             found = f"{len(train)} image(s)" + (" without any object" if train else "")
-            raise UserError(f"{folder.path}: the training split has {found}; expected images with "
-                            f"annotated objects.{folder.link_hint()}")
+            raise UserError(
+                f"{folder.path}: the training split has {found}; expected images with "
+                f"annotated objects.{folder.link_hint()}"
+            )
         if validation is None:
             train, validation = seeded_split(train, validation_fraction, seed)
-            notes.say(f"no validation split in the data set: {len(validation)} of "
-                      f"{len(train) + len(validation)} images set aside for it (seed {seed})")
+            notes.say(
+                f"no validation split in the data set: {len(validation)} of "
+                f"{len(train) + len(validation)} images set aside for it (seed {seed})"
+            )
         if not validation:
-            raise UserError(f"{folder.path}: the validation split has no image; add some, or "
-                            "remove its list or folder to have a part of the training images set "
-                            f"aside.{folder.link_hint()}")
+            raise UserError(
+                f"{folder.path}: the validation split has no image; add some, or "
+                "remove its list or folder to have a part of the training images set "
+                f"aside.{folder.link_hint()}"
+            )
         _remark(train, validation, reading.class_names, folder, notes)
         return DataSplits(
             train=cls(train, reading.class_names),
@@ -99,8 +105,10 @@ def _remark(
 ) -> None:
     shared = sorted({a.image_path for a in train} & {a.image_path for a in validation})
     if shared:
-        notes.say(f"{len(shared)} image(s) are in training and in validation, which flatters the "
-                  f"mAP: {listed((p.name for p in shared), 3)}")
+        notes.say(
+            f"{len(shared)} image(s) are in training and in validation, which flatters the "
+            f"mAP: {listed((p.name for p in shared), 3)}"
+        )
     trained = {name for a in train for name in a.names}
     untrained = [name for name in class_names if name not in trained]
     if untrained:

@@ -43,8 +43,10 @@ class PlayCardDataset(LayoutDataset):
     def read(cls, folder: Folder, notes: Notes) -> Reading:
         train_csv = _find_csv(folder, TRAIN_CSV)
         if train_csv is None:
-            raise UserError(f"{folder.path}: {TEST_CSV} is there, but no {TRAIN_CSV}; expected "
-                            "both, or the training CSV alone.")
+            raise UserError(
+                f"{folder.path}: {TEST_CSV} is there, but no {TRAIN_CSV}; expected "
+                "both, or the training CSV alone."
+            )
         train, test = _read_split(folder, train_csv, "train", notes), None
         test_csv = _find_csv(folder, TEST_CSV)
         if test_csv is not None:
@@ -96,9 +98,11 @@ def _read_split(folder: Folder, csv_path: Path, split: str, notes: Notes) -> lis
         _add_row(group, row, where, notes)
     if missing:
         searched = listed(f"{f.path}/" for f in folders if f.images)
-        raise UserError(f"{csv_path}: {len(missing)} image(s) not found: {listed(missing)}; "
-                        f"looked in {searched or f'{folder.path}/, which holds no image'}. "
-                        f"Restore them or remove their rows.{folder.link_hint()}")
+        raise UserError(
+            f"{csv_path}: {len(missing)} image(s) not found: {listed(missing)}; "
+            f"looked in {searched or f'{folder.path}/, which holds no image'}. "
+            f"Restore them or remove their rows.{folder.link_hint()}"
+        )
     return [_annotation(image, group) for image, group in groups.items()]
 
 
@@ -111,8 +115,10 @@ def _add_row(group: _Group, row: Row, where: str, notes: Notes) -> None:
     if not name and not any(row[tag] for tag in COORDINATES):
         return
     if not name:
-        raise UserError(f"{where}: the class is empty; expected a name, or a row without "
-                        "coordinates for an image without objects.")
+        raise UserError(
+            f"{where}: the class is empty; expected a name, or a row without "
+            "coordinates for an image without objects."
+        )
     box = parse_box(row, f"{where}, {name!r}", notes, size=group.size)
     if box is None:
         return
@@ -127,8 +133,9 @@ def _row_size(row: Row, where: str) -> tuple[int, int] | None:
         try:
             float(text or 0)
         except ValueError:
-            raise UserError(f"{where}: {column} is {text!r}; expected a number of pixels, or "
-                            "nothing.") from None
+            raise UserError(
+                f"{where}: {column} is {text!r}; expected a number of pixels, or nothing."
+            ) from None
     return parse_size(row.get("width"), row.get("height"))
 
 
@@ -158,15 +165,18 @@ def _rows(path: Path) -> Iterator[tuple[int, Row]]:
                 continue
             if not header:
                 header = _header(cells, f"{path}, line {reader.line_num}")
-            elif len(cells) > len(header) and any(cells[len(header):]):
-                raise UserError(f"{path}, line {reader.line_num}: {len(cells)} cells, but the "
-                                f"header names {len(header)} columns; quote values with commas.")
+            elif len(cells) > len(header) and any(cells[len(header) :]):
+                raise UserError(
+                    f"{path}, line {reader.line_num}: {len(cells)} cells, but the "
+                    f"header names {len(header)} columns; quote values with commas."
+                )
             else:
                 padded = cells + [""] * (len(header) - len(cells))
                 yield reader.line_num, dict(zip(header, padded, strict=False))
     except csv.Error as error:
-        raise UserError(f"{path}, line {reader.line_num}: not readable as CSV ({error}); correct "
-                        "the quotes.") from error
+        raise UserError(
+            f"{path}, line {reader.line_num}: not readable as CSV ({error}); correct the quotes."
+        ) from error
     if not header:
         raise UserError(f"{path}: the file is empty; expected the header {','.join(REQUIRED)}.")
 
@@ -175,8 +185,10 @@ def _header(cells: list[str], where: str) -> list[str]:
     header = [cell.lower() for cell in cells]
     absent = [name for name in REQUIRED if name not in header]
     if absent:
-        raise UserError(f"{where}: no column {listed(absent)} in the header {','.join(cells)!r}; "
-                        f"expected {','.join(REQUIRED)}, and if you like width and height.")
+        raise UserError(
+            f"{where}: no column {listed(absent)} in the header {','.join(cells)!r}; "
+            f"expected {','.join(REQUIRED)}, and if you like width and height."
+        )
     twice = sorted({name for name in REQUIRED if header.count(name) > 1})
     if twice:
         raise UserError(f"{where}: column {listed(twice)} is there more than once; keep one.")

@@ -21,8 +21,10 @@ def seeded_split(
     does not have yet are moved first. Raises UserError when nothing can be moved.
     """
     if not 0 < validation_fraction < 1:
-        raise UserError(f"validation fraction {validation_fraction:g}: expected a number between "
-                        "0 and 1, for example 0.2.")
+        raise UserError(
+            f"validation fraction {validation_fraction:g}: expected a number between "
+            "0 and 1, for example 0.2."
+        )
     records = sorted(annotations, key=lambda a: a.image_path.as_posix())
     wanted = min(max(1, round(validation_fraction * len(records))), len(records) - 1)
     order = list(range(len(records)))
@@ -42,8 +44,10 @@ def seeded_split(
             seen |= names
             left.subtract(names)
     if not moved:
-        raise UserError(f"{len(records)} image(s) cannot be split into training and validation: "
-                        "each is the only one of some class. Add images, or give a validation "
-                        "split of their own.")
+        raise UserError(
+            f"{len(records)} image(s) cannot be split into training and validation: "
+            "each is the only one of some class. Add images, or give a validation "
+            "split of their own."
+        )
     training = [a for i, a in enumerate(records) if i not in moved]
     return training, [records[i] for i in sorted(moved)]

@@ -126,8 +126,10 @@ def _choose_splits(years: Sequence[_Year], notes: Notes) -> tuple[_Ids, _Ids | N
     for year in years:
         test = year.lists.get("test")
         if test and not year.has_annotated_test():
-            notes.say(f"{year.folder.path}: test.txt is not used, {len(year.missing(test))} of its "
-                      f"{len(test)} images have no annotation")
+            notes.say(
+                f"{year.folder.path}: test.txt is not used, {len(year.missing(test))} of its "
+                f"{len(test)} images have no annotation"
+            )
     tested = [year.has_annotated_test() for year in years]
     if any(tested):
         _say_splits(years, "trainval", "test", notes)
@@ -136,8 +138,10 @@ def _choose_splits(years: Sequence[_Year], notes: Notes) -> tuple[_Ids, _Ids | N
     if any(year.lists.get("val") and year.lists.get("train") for year in years):
         _say_splits(years, "train", "val", notes)
         with_val = [bool(year.lists.get("val")) for year in years]
-        train = [y.lists.get("train", []) if ok else y.training_ids()
-                 for y, ok in zip(years, with_val, strict=True)]
+        train = [
+            y.lists.get("train", []) if ok else y.training_ids()
+            for y, ok in zip(years, with_val, strict=True)
+        ]
         return train, [year.lists.get("val", []) for year in years]
     return [year.training_ids() for year in years], None
 
@@ -163,9 +167,11 @@ def _read(years: Sequence[_Year], split: _Ids, notes: Notes) -> list[Annotation]
     for year, ids in zip(years, split, strict=True):
         missing = year.missing(ids)
         if missing:
-            raise UserError(f"{year.folder.path}: {len(missing)} image(s) named in ImageSets have "
-                            f"no XML in Annotations: {listed(missing)}. Restore the files or "
-                            f"remove the names.{year.folder.link_hint()}")
+            raise UserError(
+                f"{year.folder.path}: {len(missing)} image(s) named in ImageSets have "
+                f"no XML in Annotations: {listed(missing)}. Restore the files or "
+                f"remove the names.{year.folder.link_hint()}"
+            )
         images = year.folder.find_folder("JPEGImages")
         index = ImageIndex([images] if images else [])
         records += read_annotations([year.annotations[i] for i in ids], index, notes, origin=1)
@@ -189,8 +195,10 @@ def _class_names(
     untrained = [n for n in found_names(*validation) if n not in trained]
     if set(trained + untrained) <= set(VOC_CLASSES):
         return list(VOC_CLASSES)
-    notes.say("the classes are those of the annotations, not the twenty of VOC: "
-              f"{listed(trained + untrained, 30)}")
+    notes.say(
+        "the classes are those of the annotations, not the twenty of VOC: "
+        f"{listed(trained + untrained, 30)}"
+    )
     if untrained:
         told = listed(f"{n!r}{did_you_mean(n, trained)}" for n in untrained)
         notes.say(f"classes that only the validation split has, never trained: {told}")

@@ -81,16 +81,21 @@ def match_images(files: Sequence[VocXml], images: ImageIndex) -> list[Annotation
         for file in files:
             if file.path in image_of:
                 continue
-            image = (images.find_by_stem(file.path.stem, file.filename) if by_stem
-                     else images.find(file.filename))
+            image = (
+                images.find_by_stem(file.path.stem, file.filename)
+                if by_stem
+                else images.find(file.filename)
+            )
             if image is not None and image not in taken:
                 image_of[file.path] = image
                 taken.add(image)
     missing = [file for file in files if file.path not in image_of]
     if missing:
         stated = (f"{f.path.name} (image {f.filename or 'not named'})" for f in missing)
-        raise UserError(f"{missing[0].path.parent}: {len(missing)} annotation file(s) without "
-                        f"their image: {listed(stated)}. Restore the images or remove the files.")
+        raise UserError(
+            f"{missing[0].path.parent}: {len(missing)} annotation file(s) without "
+            f"their image: {listed(stated)}. Restore the images or remove the files."
+        )
     return [
         Annotation(
             image_path=image_of[file.path],
@@ -117,14 +122,20 @@ def _parse(path: Path) -> Element:
     try:
         root: Element = defusedxml.ElementTree.fromstring(raw)
     except DefusedXmlException as error:
-        raise UserError(f"{path}: the XML declares entities ({error}), which an annotation has no "
-                        "use for and which are not read; remove them.") from error
+        raise UserError(
+            f"{path}: the XML declares entities ({error}), which an annotation has no "
+            "use for and which are not read; remove them."
+        ) from error
     except (ParseError, ValueError, LookupError) as error:
-        raise UserError(f"{path}: not readable as XML ({error}); save it as UTF-8 XML, restore "
-                        "it or remove it together with its image.") from error
+        raise UserError(
+            f"{path}: not readable as XML ({error}); save it as UTF-8 XML, restore "
+            "it or remove it together with its image."
+        ) from error
     if root.tag != "annotation":
-        raise UserError(f"{path}: the root element is <{root.tag}>; expected <annotation>, as "
-                        "LabelImg and VOC write it. Remove the file if it is something else.")
+        raise UserError(
+            f"{path}: the root element is <{root.tag}>; expected <annotation>, as "
+            "LabelImg and VOC write it. Remove the file if it is something else."
+        )
     return root
 
 

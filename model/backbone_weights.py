@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import pickle
 import re
 import socket
 import warnings
@@ -17,7 +16,7 @@ from efficientnet_pytorch.utils import url_map
 from torch import Tensor
 from torchvision.models import ResNet50_Weights
 
-from utils.errors import UserError
+from utils.errors import UserError, first_line
 
 CONNECT_TIMEOUT = 3.0  # seconds before `auto` takes a silent network for none
 
@@ -113,13 +112,16 @@ def _from_file(path: Path, choice: str) -> BackboneWeights:
 def _load_state(path: Path, flag: str) -> dict[str, Tensor]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        reason = str(error).splitlines()[0]
+    except Exception as error:
+        # A foreign or cut-off file can stop the unpickler anywhere, with any exception.
+        reason = first_line(error)
         raise UserError(
             f"{flag}: {path} cannot be loaded as plain tensors ({reason}); give a state dict saved "
             "with torch.save(network.state_dict(), PATH)."
         ) from error
-    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+    if not isinstance(state, dict) or not all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()
+    ):
         raise UserError(f"{flag}: {path} holds no state dict (names to tensors).")
     return {name: v for name, v in state.items() if not name.startswith(("_fc.", "fc."))}
 

@@ -8,9 +8,7 @@ plain types only, so that both load with ``weights_only=True``.
 from __future__ import annotations
 
 import os
-import pickle
 import uuid
-import zipfile
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +19,7 @@ from torch import Tensor
 from torchvision.models.detection import RetinaNet
 
 from model.efficient_retinanet import get_efficient_retinanet
-from utils.errors import UserError
+from utils.errors import UserError, first_line
 
 FORMAT_VERSION = 1
 
@@ -70,16 +68,15 @@ class Checkpoint:
 
     def build_model(self, score_thresh: float = 0.05) -> RetinaNet:
         """The trained detector, in evaluation mode."""
-        model = self.description.build(score_thresh)
         try:
+            model = self.description.build(score_thresh)
             model.load_state_dict(self.weights)
-        except RuntimeError as error:
+        except (RuntimeError, TypeError, ValueError, UserError) as error:
             raise UserError(
                 f"{self.path}: its weights do not fit the {self.description.model_name} it "
                 f"describes ({str(error).splitlines()[-1].strip()}); the file is damaged."
             ) from error
         return model.eval()
-
 
     def refuse_contradictions(self, **asked: Any) -> None:
         """Raise UserError when a flag says something else than the checkpoint; both are named.
@@ -102,11 +99,9 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise UserError(f"--load {path}: there is no such file; give a checkpoint (.pth).")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (
-        pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, AttributeError,
-        zipfile.BadZipFile, OSError,
-    ) as error:
-        reason = str(error).strip().splitlines()[0][:120]
+    except Exception as error:
+        # A foreign or cut-off file can stop the unpickler anywhere, with any exception.
+        reason = first_line(error)
         raise UserError(
             f"--load {path}: not a checkpoint of plain tensors and values ({reason}); give the "
             "best.pth or last.pth of a run."
@@ -123,11 +118,11 @@ def load_checkpoint(path: Path) -> Checkpoint:
         return Checkpoint(
             path=path,
             description=DetectorDescription(**plain),
-            weights=content["weights"],
+            weights=dict(content["weights"]),
             epoch=int(content.get("epoch", 0)),
             metrics=dict(content.get("metrics", {})),
         )
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
         raise UserError(
             f"--load {path}: loads, but does not describe a detector of this program "
             f"({error!r}); give the best.pth or last.pth of a run."

@@ -145,8 +145,11 @@ class CropClassifier(pl.LightningModule):
         self.seconds = time.monotonic() - self._start
         if self._say and self.steps_done % LINE_EVERY == 0:
             values = self.trainer.callback_metrics
-            self._say("crops", f"step {self.steps_done}  loss {float(values['crop_loss']):.3f}  "
-                      f"accuracy {float(values['crop_accuracy']):.0%}")
+            self._say(
+                "crops",
+                f"step {self.steps_done}  loss {float(values['crop_loss']):.3f}  "
+                f"accuracy {float(values['crop_accuracy']):.0%}",
+            )
         if self.budget.progress(self.steps_done, self.seconds) >= 1:
             self.trainer.should_stop = True
 

@@ -82,6 +82,7 @@ class EfficientNetBody(nn.Module):
         self._frozen = [m for layer in self._layers[: NUM_TAPS - trainable_layers] for m in layer]
         for module in self._frozen:
             module.requires_grad_(False)
+        self.train()
 
     def _find_stage_ends(self) -> list[int]:
         """For each MBConv stage the index behind its last block."""
@@ -275,6 +276,4 @@ def describe_parameters(model: nn.Module) -> str:
     total = sum(p.numel() for p in model.parameters())
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
     megabytes = sum(t.numel() * t.element_size() for t in model.state_dict().values()) / 1e6
-    return (
-        f"{total / 1e6:.2f} M parameters, {trainable / 1e6:.2f} M trainable, {megabytes:.1f} MB"
-    )
+    return f"{total / 1e6:.2f} M parameters, {trainable / 1e6:.2f} M trainable, {megabytes:.1f} MB"

@@ -128,9 +128,7 @@ class DetectorModule(pl.LightningModule):
             )
         rate = self.trainer.optimizers[0].param_groups[0]["lr"]
         values = {"loss": loss.detach(), **{f"loss_{k}": v.detach() for k, v in losses.items()}}
-        self.log_dict(
-            values, prog_bar=True, on_step=True, on_epoch=False, batch_size=len(images)
-        )
+        self.log_dict(values, prog_bar=True, on_step=True, on_epoch=False, batch_size=len(images))
         self.log("learning_rate", rate, prog_bar=True, on_step=True, on_epoch=False)
         return loss
 

@@ -56,9 +56,7 @@ def write_text(path: Path, text: str, encoding: str = "utf-8") -> Path:
     return path
 
 
-def write_charlotte(
-    folder: Path, pictures: Pictures, classes: Sequence[str] | None = None
-) -> Path:
+def write_charlotte(folder: Path, pictures: Pictures, classes: Sequence[str] | None = None) -> Path:
     """Images and LabelImg XML side by side; ``classes.txt`` if classes are given."""
     for name, things in pictures.items():
         image = draw_image(folder / name, things)

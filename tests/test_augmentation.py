@@ -67,7 +67,7 @@ def test_objects_stay_in_the_canvas_and_none_is_invented_or_mixed_up(
     picture: tuple[Tensor, Target], seed: int, quarter_turns: bool
 ) -> None:
     torch.manual_seed(seed)
-    image, target = TrainingTransform(SIZE, quarter_turns=quarter_turns)(*picture)
+    image, target = TrainingTransform((SIZE, SIZE), quarter_turns=quarter_turns)(*picture)
     assert type(image) is Tensor and image.dtype == torch.uint8
     assert tuple(image.shape) == (3, SIZE, SIZE)
 
@@ -93,14 +93,18 @@ def bright_envelope(image: Tensor) -> Tensor:
 
 @several
 @given(
-    st.integers(40, 160), st.integers(40, 160), st.integers(0, 10), st.integers(0, 10),
-    seeds, st.booleans(),
+    st.integers(40, 160),
+    st.integers(40, 160),
+    st.integers(0, 10),
+    st.integers(0, 10),
+    seeds,
+    st.booleans(),
 )
 def test_boxes_stay_tight_around_their_objects(
     height: int, width: int, x: int, y: int, seed: int, quarter_turns: bool
 ) -> None:
     box = [width * x // 15, height * y // 15, width * (x + 4) // 15, height * (y + 5) // 15]
-    transform = TrainingTransform(SIZE, quarter_turns=quarter_turns).geometry
+    transform = TrainingTransform((SIZE, SIZE), quarter_turns=quarter_turns).geometry
     torch.manual_seed(seed)
     image, target = transform(
         tv_tensors.Image(filled([box], height, width)), target_of([box], height, width)
@@ -116,7 +120,7 @@ def test_each_object_keeps_its_own_label_when_others_go() -> None:
     image = torch.zeros(3, 110, 110, dtype=torch.uint8)
     for label, (left, top, right, bottom) in enumerate(boxes, start=1):
         image[:, top:bottom, left:right] = 50 * label
-    transform = TrainingTransform(SIZE, quarter_turns=True).geometry
+    transform = TrainingTransform((SIZE, SIZE), quarter_turns=True).geometry
     fewer = 0
     for seed in range(60):
         torch.manual_seed(seed)
@@ -130,7 +134,7 @@ def test_each_object_keeps_its_own_label_when_others_go() -> None:
 
 
 def test_a_picture_without_objects_passes() -> None:
-    image, target = TrainingTransform(SIZE)(filled([], 50, 90), target_of([], 50, 90))
+    image, target = TrainingTransform((SIZE, SIZE))(filled([], 50, 90), target_of([], 50, 90))
     assert tuple(image.shape) == (3, SIZE, SIZE) and tuple(target["boxes"].shape) == (0, 4)
     assert target["labels"].shape == target["difficult"].shape == (0,)
     assert target["labels"].dtype == torch.int64 and target["difficult"].dtype == torch.bool
@@ -141,7 +145,7 @@ def test_a_picture_without_objects_passes() -> None:
 def test_a_box_mostly_cropped_away_is_removed_and_another_is_clipped(seed: int) -> None:
     box = [10, 20, 90, 60]
     torch.manual_seed(seed)
-    image, target = RandomCanvas(SIZE)(filled([box], 100, 100), target_of([box], 100, 100))
+    image, target = RandomCanvas((SIZE, SIZE))(filled([box], 100, 100), target_of([box], 100, 100))
     visible = int((image > 250).all(dim=0).sum()) / (80 * 40)
     assert (visible >= MIN_VISIBLE) == (len(target["boxes"]) == 1)
     if len(target["boxes"]):
@@ -153,7 +157,7 @@ def test_both_kinds_of_crop_occur() -> None:
     for seed in range(40):
         torch.manual_seed(seed)
         picture = filled([], 100, 100), target_of([[0, 0, 60, 60]], 100, 100)
-        kept.append(len(RandomCanvas(SIZE)(*picture)[1]["boxes"]))
+        kept.append(len(RandomCanvas((SIZE, SIZE))(*picture)[1]["boxes"]))
     assert set(kept) == {0, 1}
 
 
@@ -162,7 +166,7 @@ def test_a_picture_smaller_than_the_canvas_lies_whole_and_anywhere_on_it() -> No
     for seed in range(40):
         torch.manual_seed(seed)
         whole = [[0, 0, 30, 20]]
-        image, target = RandomCanvas(SIZE)(filled(whole, 20, 30), target_of(whole, 20, 30))
+        image, target = RandomCanvas((SIZE, SIZE))(filled(whole, 20, 30), target_of(whole, 20, 30))
         left, top, right, bottom = target["boxes"][0].int().tolist()
         assert (right - left, bottom - top) == (30, 20)
         assert (image[:, top:bottom, left:right] == 255).all()
@@ -175,37 +179,42 @@ def test_a_picture_smaller_than_the_canvas_lies_whole_and_anywhere_on_it() -> No
 def test_very_small_and_very_thin_pictures_pass(height: int, width: int) -> None:
     for seed in range(5):
         torch.manual_seed(seed)
-        image, _ = TrainingTransform(SIZE)(
+        image, _ = TrainingTransform((SIZE, SIZE))(
             filled([], height, width), target_of([[0, 0, width, height]], height, width)
         )
         assert tuple(image.shape) == (3, SIZE, SIZE)
 
 
-def corner_of(image: Tensor) -> tuple[bool, bool]:
-    """Whether the bright mark lies in the (lower, right) half."""
-    left, top, right, bottom = bright_envelope(image).tolist()
-    return top + bottom > SIZE, left + right > SIZE
+def heading(image: Tensor) -> str:
+    """Where the red half lies, as seen from the blue one."""
+    red, blue = (
+        (image[c] > 200).logical_and(image[1] < 50).nonzero().float().mean(dim=0) for c in (0, 2)
+    )
+    down, right = (red - blue).tolist()
+    if abs(down) > abs(right):
+        return "below" if down > 0 else "above"
+    return "right" if right > 0 else "left"
 
 
-@pytest.mark.parametrize(("quarter_turns", "corners"), [(False, 2), (True, 4)])
-def test_pictures_are_mirrored_and_turned_only_when_asked(
-    quarter_turns: bool, corners: int
+@pytest.mark.parametrize(
+    ("quarter_turns", "headings"),
+    [(False, {"left", "right"}), (True, {"left", "right", "above", "below"})],
+)
+def test_pictures_are_mirrored_always_and_turned_only_when_asked(
+    quarter_turns: bool, headings: set[str]
 ) -> None:
-    """A mark in the upper left corner of a picture as large as the canvas at its least scale."""
-    seen, upright = set(), set()
-    geometry = TrainingTransform(SIZE, quarter_turns=quarter_turns).geometry
-    wide = [0, 0, 30, 14]
-    for seed in range(60):
+    box = [30, 30, 70, 70]
+    flag = filled([], 100, 100)
+    flag[0, 30:70, 30:50] = 255
+    flag[2, 30:70, 50:70] = 255
+    geometry = TrainingTransform((SIZE, SIZE), quarter_turns=quarter_turns).geometry
+    seen = []
+    for seed in range(40):
         torch.manual_seed(seed)
-        image, target = geometry(
-            tv_tensors.Image(filled([wide], 100, 100)), target_of([wide], 100, 100)
-        )
-        if len(target["boxes"]):
-            left, top, right, bottom = target["boxes"][0].tolist()
-            upright.add(right - left > bottom - top)
-            seen.add(corner_of(image))
-    assert upright == ({True, False} if quarter_turns else {True})
-    assert len(seen) >= corners
+        image, _ = geometry(tv_tensors.Image(flag), target_of([box], 100, 100))
+        seen.append(heading(image))
+    assert set(seen) == headings
+    assert all(seen.count(name) > 3 for name in headings)
 
 
 def test_a_quarter_turn_moves_pixels_and_box_alike() -> None:
@@ -217,8 +226,10 @@ def test_a_quarter_turn_moves_pixels_and_box_alike() -> None:
             tv_tensors.Image(filled([box], SIZE, SIZE)), target_of([box], SIZE, SIZE)
         )
         torch.testing.assert_close(
-            target["boxes"][0].as_subclass(Tensor), bright_envelope(image).float(),
-            atol=1e-3, rtol=0,
+            target["boxes"][0].as_subclass(Tensor),
+            bright_envelope(image).float(),
+            atol=1e-3,
+            rtol=0,
         )
         envelopes.add(tuple(bright_envelope(image).tolist()))
     assert envelopes == {(4, 10, 30, 22), (10, 34, 22, 60), (34, 42, 60, 54), (42, 4, 54, 30)}
@@ -229,7 +240,7 @@ def test_light_and_colour_vary() -> None:
     means = set()
     for seed in range(20):
         torch.manual_seed(seed)
-        image, _ = TrainingTransform(SIZE)(grey, target_of([], 200, 200))
+        image, _ = TrainingTransform((SIZE, SIZE))(grey, target_of([], 200, 200))
         means.add(int(image.float().mean()))
     assert len(means) > 5
 
@@ -239,6 +250,6 @@ def test_the_given_picture_and_target_stay_as_they_are() -> None:
     before = image.clone(), target["boxes"].clone()
     for seed in range(5):
         torch.manual_seed(seed)
-        TrainingTransform(SIZE, quarter_turns=True)(image, target)
+        TrainingTransform((SIZE, SIZE), quarter_turns=True)(image, target)
     assert torch.equal(image, before[0]) and torch.equal(target["boxes"], before[1])
     assert target["labels"].tolist() == [1] and target["boxes"].canvas_size == (60, 60)

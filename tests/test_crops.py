@@ -27,9 +27,8 @@ def dataset(
         image = Image.new("RGB", size, GROUND)
         for name, *box in things:
             left, top, right, bottom = box
-            ImageDraw.Draw(image).rectangle(
-                (left, top, right - 1, bottom - 1), fill=COLOURS[name]
-            )
+            right, bottom = max(left, right - 1), max(top, bottom - 1)
+            ImageDraw.Draw(image).rectangle((left, top, right, bottom), fill=COLOURS[name])
         path = folder / f"{i}.png"
         image.save(path)
         boxes = np.array([t[1:] for t in things], dtype=np.float32).reshape(-1, 4)
@@ -179,8 +178,8 @@ def test_extremely_large_small_and_thin_objects_are_cut(
     crop = crops.images[crops.labels == 1]
     assert tuple(crop.shape) == (1, 3, SIDE, SIDE)
     if min(box[2] - box[0], box[3] - box[1]) >= 1:
-        # Red, or in a thin object's case at least redder than the ground and the margin.
-        assert (crop[0, 0].int() - crop[0, 1].int()).max() > 20
+        # Red, or in a thin object's case at least redder than the ground and the margin (8).
+        assert (crop[0, 0].int() - crop[0, 1].int()).max() > 14
 
 
 def test_a_large_object_is_shrunk_without_aliasing(tmp_path: Path) -> None:

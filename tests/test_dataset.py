@@ -226,8 +226,15 @@ def test_sixteen_bit_grey_is_scaled_and_not_clipped(suffix: str, tmp_path: Path)
 
 @pytest.mark.parametrize(
     ("mode", "suffix"),
-    [("P", "png"), ("RGBA", "png"), ("L", "png"), ("LA", "png"), ("1", "png"), ("CMYK", "jpg"),
-     ("P", "gif")],
+    [
+        ("P", "png"),
+        ("RGBA", "png"),
+        ("L", "png"),
+        ("LA", "png"),
+        ("1", "png"),
+        ("CMYK", "jpg"),
+        ("P", "gif"),
+    ],
 )
 def test_every_mode_becomes_rgb(mode: str, suffix: str, tmp_path: Path) -> None:
     path = tmp_path / f"a.{suffix}"
@@ -340,7 +347,9 @@ def test_every_image_comes_once_and_in_order_and_the_last_batch_may_be_smaller(
     assert [[t["image_id"] for t in targets] for _, targets in batches] == [
         [0, 1, 2], [3, 4, 5], [6],
     ]  # fmt: skip
-    shuffled = [t["image_id"] for _, targets in make_loader(cards, 3, shuffle=True) for t in targets]
+    shuffled = [
+        t["image_id"] for _, targets in make_loader(cards, 3, shuffle=True) for t in targets
+    ]
     assert sorted(shuffled) == list(range(7)) and shuffled != sorted(shuffled)
 
 
@@ -362,7 +371,7 @@ def plain(loader: torch.utils.data.DataLoader, epoch: int) -> list[tuple]:
 def test_batches_do_not_depend_on_the_workers_nor_on_what_was_drawn_before(
     cards: Dataset,
 ) -> None:
-    data = cards.with_transform(TrainingTransform(64, quarter_turns=True))
+    data = cards.with_transform(TrainingTransform((64, 64), quarter_turns=True))
     alone = make_loader(data, 3, shuffle=True, seed=5)
     with_two = make_loader(data, 3, shuffle=True, seed=5, workers=2)
     expected = plain(alone, 1)
@@ -377,7 +386,7 @@ def test_batches_do_not_depend_on_the_workers_nor_on_what_was_drawn_before(
 
 
 def test_the_batch_size_changes_no_sample(cards: Dataset) -> None:
-    data = cards.with_transform(TrainingTransform(64))
+    data = cards.with_transform(TrainingTransform((64, 64)))
     items = [
         sorted(
             (t["image_id"], i.numpy().tobytes())
@@ -390,7 +399,7 @@ def test_the_batch_size_changes_no_sample(cards: Dataset) -> None:
 
 
 def test_a_sample_s_randomness_does_not_disturb_the_program_s(cards: Dataset) -> None:
-    data = cards.with_transform(TrainingTransform(64))
+    data = cards.with_transform(TrainingTransform((64, 64)))
     torch.manual_seed(3)
     expected = torch.rand(4)
     torch.manual_seed(3)

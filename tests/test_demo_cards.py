@@ -33,8 +33,16 @@ STYLES = pytest.mark.parametrize("style", [DEMO, REALISTIC], ids=lambda style: s
 
 # One upright or turned card alone on a dark, evenly lit ground: its pixels can be told by eye.
 PLAIN = replace(
-    DEMO, name="plain", cards=(1,), any_rotation=1.0, outside=0.3, things=0, blur=0.0, noise=0.0,
-    light=0.0, grounds={"felt": 1.0},
+    DEMO,
+    name="plain",
+    cards=(1,),
+    any_rotation=1.0,
+    outside=0.3,
+    things=0,
+    blur=0.0,
+    noise=0.0,
+    light=0.0,
+    grounds={"felt": 1.0},
 )
 
 
@@ -50,7 +58,8 @@ def rows_of(path: Path) -> list[dict[str, str]]:
 def files_of(folder: Path) -> dict[str, bytes]:
     return {
         str(path.relative_to(folder)): path.read_bytes()
-        for path in sorted(folder.rglob("*")) if path.is_file()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
     }
 
 
@@ -69,8 +78,11 @@ def test_a_card_looks_the_same_upside_down(rank, suit):
 
 
 def test_all_24_cards_of_a_deck_look_different():
-    faces = [np.asarray(draw_card(rank, suit, DeckStyle(), 88).convert("RGB"), dtype=float)
-             for rank in RANKS for suit in SUITS]
+    faces = [
+        np.asarray(draw_card(rank, suit, DeckStyle(), 88).convert("RGB"), dtype=float)
+        for rank in RANKS
+        for suit in SUITS
+    ]
     for i, face in enumerate(faces):
         assert all(np.abs(face - other).mean() > 1.5 for other in faces[:i])
 
@@ -172,7 +184,14 @@ def test_a_written_set_has_the_layout_of_the_photographed_cards(tmp_path):
     for split, count in (("train", 5), ("test", 2)):
         rows = rows_of(folder / f"{split}_labels.csv")
         assert list(rows[0]) == [
-            "filename", "width", "height", "class", "xmin", "ymin", "xmax", "ymax"
+            "filename",
+            "width",
+            "height",
+            "class",
+            "xmin",
+            "ymin",
+            "xmax",
+            "ymax",
         ]
         images = {path.name for path in (folder / split).iterdir()}
         assert {row["filename"] for row in rows} == images and len(images) == count
@@ -228,8 +247,9 @@ def test_the_final_name_appears_only_with_the_complete_set(tmp_path):
     """What a run that is killed outright leaves: never a folder of the final name."""
     seen = []
     folder = tmp_path / "cards"
-    write_demo_cards(folder, 3, 1, progress=lambda drawn, total: seen.append(
-        (drawn, total, folder.exists())))
+    write_demo_cards(
+        folder, 3, 1, progress=lambda drawn, total: seen.append((drawn, total, folder.exists()))
+    )
     assert seen == [(1, 4, False), (2, 4, False), (3, 4, False), (4, 4, False)]
     assert folder.is_dir() and list(tmp_path.iterdir()) == [folder]
 

@@ -48,9 +48,7 @@ def libraries(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.fixture
-def nvml(
-    libraries: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Install:
+def nvml(libraries: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
     """Puts the stub behind pynvml, for one test: ``nvml("card GPU-x Name 60 85", ...)``."""
 
     def install(*script: str, library: str = "usual") -> None:
@@ -138,7 +136,7 @@ def test_a_driver_mismatch_leaves_the_temperature_unknown_with_its_reason(
 
 
 def test_a_run_without_cards_and_a_missing_binding_are_reasons_too(
-    monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert reading() == (None, "the run uses no NVIDIA card")
     monkeypatch.setitem(sys.modules, "pynvml", None)
@@ -179,8 +177,12 @@ def test_the_system_library_is_loaded_when_a_reader_opens_and_may_be_missing(
         "NVML_STUB_LOG": str(tmp_path / "log"),
     }
     done = subprocess.run(
-        [sys.executable, "-c", program], cwd=STUB.parents[1], env={**os.environ, **stub},
-        capture_output=True, text=True, check=True,
+        [sys.executable, "-c", program],
+        cwd=STUB.parents[1],
+        env={**os.environ, **stub},
+        capture_output=True,
+        text=True,
+        check=True,
     )
     missing = "None NVML does not start: NVML Shared Library Not Found"
     assert done.stdout.strip() == ("60.0 None" if present else missing)
@@ -226,9 +228,16 @@ class Rig:
         self.sleeps: list[float] = []
         self.lines: list[str] = []
         self.trainer: Any = SimpleNamespace(
-            world_size=1, is_global_zero=True, received_sigterm=False)
+            world_size=1, is_global_zero=True, received_sigterm=False
+        )
         self.guard = TemperatureGuard(
-            delay, 83, 75, cap, say=self.lines.append, sleep=self.sleep, clock=lambda: self.now,
+            delay,
+            83,
+            75,
+            cap,
+            say=self.lines.append,
+            sleep=self.sleep,
+            clock=lambda: self.now,
             make_reader=lambda trainer: ScriptedReader(60, *temperatures),
         )
 
@@ -251,8 +260,7 @@ class Rig:
 def test_a_rise_and_fall_is_one_pause_that_ends_at_the_low_temperature() -> None:
     rig = Rig(70, 83, 82, 76, 75, 82, 60).run(batches=4)
     assert (rig.guard.pauses, rig.guard.seconds_paused) == (1, 3)
-    assert rig.lines[-1] == (
-        "Temperature guard: 1 pause(s), 3 s in total; hottest reading 83 °C.")
+    assert rig.lines[-1] == ("Temperature guard: 1 pause(s), 3 s in total; hottest reading 83 °C.")
 
 
 def test_between_the_two_temperatures_no_pause_begins() -> None:
@@ -352,8 +360,14 @@ class Line(pl.LightningModule):
 
 def trainer_with(guard: TemperatureGuard) -> pl.Trainer:
     return pl.Trainer(
-        accelerator="cpu", devices=1, max_epochs=1, callbacks=[guard], logger=False,
-        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+        accelerator="cpu",
+        devices=1,
+        max_epochs=1,
+        callbacks=[guard],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
         num_sanity_val_steps=0,
     )
 
@@ -377,7 +391,13 @@ def test_a_training_run_pauses_between_batches_and_validation_is_guarded_too(
     nvml(f"card GPU-{B} B 99", f"card GPU-{A} A 60 61 84 80 75 0 90 70 50")
     rig = Rig(delay=0.25)
     guard = TemperatureGuard(
-        0.25, 83, 75, 100, say=rig.lines.append, sleep=rig.sleep, clock=lambda: rig.now,
+        0.25,
+        83,
+        75,
+        100,
+        say=rig.lines.append,
+        sleep=rig.sleep,
+        clock=lambda: rig.now,
         make_reader=lambda trainer: TemperatureReader([A]),
     )
     trainer = trainer_with(guard)
@@ -386,7 +406,8 @@ def test_a_training_run_pauses_between_batches_and_validation_is_guarded_too(
     assert rig.sleeps == [0.25, 0.25, 1, 1, 0.25, 0.25, 1]
     assert (guard.pauses, guard.seconds_paused) == (2, 3)
     assert rig.lines[0] == (
-        "Temperature guard: watching GPU 1 (A), now 60 °C; pauses at 83 °C until 75 °C.")
+        "Temperature guard: watching GPU 1 (A), now 60 °C; pauses at 83 °C until 75 °C."
+    )
     assert rig.lines[-1].endswith("hottest reading 90 °C; 1 of 7 readings unknown.")
 
     (tmp_path / "script").write_text(f"card GPU-{A} A 60 95 70\n")
@@ -408,7 +429,13 @@ def test_ctrl_c_in_a_pause_ends_the_run_at_once_and_gives_nvml_back(
             signal.raise_signal(signal.SIGINT)
 
     guard = TemperatureGuard(
-        0, 83, 75, 100, say=rig.lines.append, sleep=sleep, clock=lambda: rig.now,
+        0,
+        83,
+        75,
+        100,
+        say=rig.lines.append,
+        sleep=sleep,
+        clock=lambda: rig.now,
         make_reader=lambda trainer: TemperatureReader([A]),
     )
     with pytest.raises(SystemExit):

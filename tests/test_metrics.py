@@ -182,9 +182,7 @@ def test_a_perfect_detector_has_one(seed: int) -> None:
 
 
 def test_a_detector_that_finds_nothing_has_zero() -> None:
-    empty = [
-        result(r.image_id, r.true_boxes, true_labels=r.true_labels) for r in random_results(1)
-    ]
+    empty = [result(r.image_id, r.true_boxes, true_labels=r.true_labels) for r in random_results(1)]
     metrics = coco_metrics(empty, CLASSES)
     assert metrics.map == metrics.map_50 == metrics.map_75 == 0.0
     assert set(metrics.class_ap.values()) == {(0.0, 0.0, 0.0)}
@@ -216,7 +214,11 @@ def test_a_class_without_objects_is_absent_and_left_out_of_the_mean() -> None:
     assert metrics.class_ap["ace"] == pytest.approx((1.0, 1.0, 1.0))
     assert metrics.class_ap["king"] == (0.0, 0.0, 0.0)
     assert all(math.isnan(x) for x in metrics.class_ap["queen"])
-    assert metrics.map == pytest.approx(0.5) and metrics.objects == {"ace": 1, "king": 1, "queen": 0}
+    assert metrics.map == pytest.approx(0.5) and metrics.objects == {
+        "ace": 1,
+        "king": 1,
+        "queen": 0,
+    }
 
 
 EASY, HARD = [10, 10, 60, 60], [100, 100, 180, 170]
@@ -243,8 +245,16 @@ def test_a_difficult_object_does_not_excuse_a_detection_elsewhere() -> None:
 
 def test_a_class_with_difficult_objects_only_is_absent() -> None:
     metrics = coco_metrics(
-        [result(0, [EASY, HARD], [EASY, HARD], true_labels=[1, 2], labels=[1, 2],
-                difficult=[False, True])],
+        [
+            result(
+                0,
+                [EASY, HARD],
+                [EASY, HARD],
+                true_labels=[1, 2],
+                labels=[1, 2],
+                difficult=[False, True],
+            )
+        ],
         CLASSES,
     )
     assert metrics.map == pytest.approx(1.0) and math.isnan(metrics.class_ap["king"][0])
@@ -273,9 +283,7 @@ def test_of_more_than_100_detections_the_100_surest_count() -> None:
 
 def test_the_100_are_counted_for_each_class() -> None:
     wrong = [[200 + i, 0, 205 + i, 5] for i in range(150)]
-    found = result(
-        0, [EASY], [*wrong, EASY], [*[0.9] * 150, 0.5], labels=[*[2] * 150, 1]
-    )
+    found = result(0, [EASY], [*wrong, EASY], [*[0.9] * 150, 0.5], labels=[*[2] * 150, 1])
     assert coco_metrics([found], ("ace", "king")).map == pytest.approx(1.0)
 
 

@@ -168,9 +168,7 @@ def test_boxes_without_area_or_outside_are_dropped_and_their_image_stays(tmp_pat
 def test_a_missing_column_is_named(tmp_path: Path) -> None:
     message = error(tmp_path, "a.jpg,ace,1,1,9", header="filename,label,xmin,ymin,xmax")
     assert "line 1: no column class, ymax" in message
-    assert "more than once" in error(
-        tmp_path, "", header="filename,class,xmin,ymin,xmax,ymax,xmin"
-    )
+    assert "more than once" in error(tmp_path, "", header="filename,class,xmin,ymin,xmax,ymax,xmin")
     write_text(tmp_path / "train_labels.csv", "\n\n")
     with pytest.raises(UserError, match="the file is empty"):
         open_dataset(tmp_path)

@@ -135,9 +135,7 @@ def test_a_box_without_area_is_dropped_and_counted() -> None:
     assert box_of(100.0000001, 5, 100.0000002, 20)[0] is None
 
 
-@pytest.mark.parametrize(
-    "box", [(64, 5, 90, 20), (5, 48, 20, 60), (-9, 5, 0, 20), (5, -9, 20, -1)]
-)
+@pytest.mark.parametrize("box", [(64, 5, 90, 20), (5, 48, 20, 60), (-9, 5, 0, 20), (5, -9, 20, -1)])
 def test_a_box_entirely_outside_is_dropped_and_counted(box: tuple[float, ...]) -> None:
     result, lines = box_of(*box, size=(64, 48))
     assert result is None and "outside" in lines[0]

@@ -118,72 +118,109 @@ class Config:
 
     # The seven flags of the original.
     path: str | None = _option(
-        None, "the data set's folder; without it, playing cards drawn by the program",
-        parse_text, short="-p", metavar="FOLDER",
+        None,
+        "the data set's folder; without it, playing cards drawn by the program",
+        parse_text,
+        short="-p",
+        metavar="FOLDER",
     )
     device: str | None = _option(
-        None, "cuda or cpu; by default cuda where there is one",
-        one_of("cuda", "cpu"), short="-d",
+        None,
+        "cuda or cpu; by default cuda where there is one",
+        one_of("cuda", "cpu"),
+        short="-d",
     )
     gpu: bool = _option(
-        False, "True: keep the GPU's temperature in the safe zone", parse_bool, short="-g",
+        False,
+        "True: keep the GPU's temperature in the safe zone",
+        parse_bool,
+        short="-g",
         metavar="BOOL",
     )
     model: str | None = _option(
-        None, "efficientnet-b0 to efficientnet-b7, or resnet50, the original RetinaNet "
+        None,
+        "efficientnet-b0 to efficientnet-b7, or resnet50, the original RetinaNet "
         "[default: efficientnet-b0, or the checkpoint's]",
-        one_of(*MODELS), short="-m",
+        one_of(*MODELS),
+        short="-m",
     )
     load: str | None = _option(
-        None, "a checkpoint: monitor it, or with -t True start from its weights",
-        parse_text, short="-l", metavar="FILE",
+        None,
+        "a checkpoint: monitor it, or with -t True start from its weights",
+        parse_text,
+        short="-l",
+        metavar="FILE",
     )
     workers: int = _option(
-        2, "number of processes that load images; 0 loads in the main process",
-        parse_int, short="-w", check=at_least(0),
+        2,
+        "number of processes that load images; 0 loads in the main process",
+        parse_int,
+        short="-w",
+        check=at_least(0),
     )
     train: bool = _option(
-        False, "True: train; False: monitor the checkpoint given with -l",
-        parse_bool, short="-t", metavar="BOOL",
+        False,
+        "True: train; False: monitor the checkpoint given with -l",
+        parse_bool,
+        short="-t",
+        metavar="BOOL",
     )
 
     epochs: int = _option(
         40, "passes over the training images", parse_int, group=TRAINING, check=at_least(1)
     )
-    batch_size: int = _option(
-        8, "images a step", parse_int, group=TRAINING, check=at_least(1)
-    )
+    batch_size: int = _option(8, "images a step", parse_int, group=TRAINING, check=at_least(1))
     learning_rate: float = _option(
         1e-3, "peak of the schedule (AdamW)", parse_float, group=TRAINING, check=more_than(0)
     )
     pretrained_backbone_factor: float = _option(
-        0.1, "multiplies the learning rate for a backbone with ImageNet weights",
-        parse_float, group=TRAINING, check=at_least(0),
+        0.1,
+        "multiplies the learning rate for a backbone with ImageNet weights",
+        parse_float,
+        group=TRAINING,
+        check=at_least(0),
     )
     weight_decay: float = _option(
-        0.05, "AdamW's, not applied to biases and norms", parse_float, group=TRAINING,
+        0.05,
+        "AdamW's, not applied to biases and norms",
+        parse_float,
+        group=TRAINING,
         check=at_least(0),
     )
     warmup_steps: int = _option(
-        100, "steps of linear warm-up (at most a tenth of the run), before the cosine",
-        parse_int, group=TRAINING, check=at_least(0),
+        100,
+        "steps of linear warm-up (at most a tenth of the run), before the cosine",
+        parse_int,
+        group=TRAINING,
+        check=at_least(0),
     )
     gradient_clip: float = _option(
-        10.0, "largest norm of the gradient; 0 leaves it as it is", parse_float, group=TRAINING,
+        10.0,
+        "largest norm of the gradient; 0 leaves it as it is",
+        parse_float,
+        group=TRAINING,
         check=at_least(0),
     )
     ema_decay: float = _option(
-        0.998, "of the averaged weights, which are validated and saved", parse_float,
-        group=TRAINING, check=between(0, 1),
+        0.998,
+        "of the averaged weights, which are validated and saved",
+        parse_float,
+        group=TRAINING,
+        check=between(0, 1),
     )
     precision: str = _option(
-        "auto", "auto, fp32 or bf16; auto takes bf16 where the hardware computes it",
-        one_of("auto", "fp32", "bf16"), group=TRAINING,
+        "auto",
+        "auto, fp32 or bf16; auto takes bf16 where the hardware computes it",
+        one_of("auto", "fp32", "bf16"),
+        group=TRAINING,
     )
     crop_pretraining: str = _option(
-        "auto", "auto, off, minutes (3) or steps (400steps): without pretrained weights the "
+        "auto",
+        "auto, off, minutes (3) or steps (400steps): without pretrained weights the "
         "backbone first learns to classify the objects' crops",
-        parse_text, group=TRAINING, metavar="HOW_LONG",
+        parse_text,
+        group=TRAINING,
+        metavar="HOW_LONG",
     )
     seed: int = _option(
         0, "of every random choice", parse_int, group=TRAINING, check=between(0, 2**31)
@@ -192,81 +229,131 @@ class Config:
         1, "epochs from one validation to the next", parse_int, group=TRAINING, check=at_least(1)
     )
     overfit: int = _option(
-        0, "train and validate on the first N training images only, to see whether anything is "
+        0,
+        "train and validate on the first N training images only, to see whether anything is "
         "learned at all; 0 is off",
-        parse_int, group=TRAINING, metavar="N", check=at_least(0),
+        parse_int,
+        group=TRAINING,
+        metavar="N",
+        check=at_least(0),
     )
     resume: str | None = _option(
-        None, "a run's folder or its last.pth: continue that run exactly", parse_text,
-        group=TRAINING, metavar="RUN",
+        None,
+        "a run's folder or its last.pth: continue that run exactly",
+        parse_text,
+        group=TRAINING,
+        metavar="RUN",
     )
 
     backbone_weights: str = _option(
-        "auto", "auto, imagenet, none or the file of a state dict; auto takes ImageNet's where "
+        "auto",
+        "auto, imagenet, none or the file of a state dict; auto takes ImageNet's where "
         "they are cached or reachable",
-        parse_text, group=MODEL, metavar="WEIGHTS",
+        parse_text,
+        group=MODEL,
+        metavar="WEIGHTS",
     )
     trainable_layers: int | None = _option(
-        None, "layers of a pretrained backbone that train, from the deepest: 0 (frozen) to 6 "
+        None,
+        "layers of a pretrained backbone that train, from the deepest: 0 (frozen) to 6 "
         "[default: all]",
-        parse_int, group=MODEL, check=at_least(0),
+        parse_int,
+        group=MODEL,
+        check=at_least(0),
     )
     image_size: int | None = _option(
-        None, "pixels of the longer side, as the model sees an image [default: 512, or the "
-        "checkpoint's]",
-        parse_int, group=MODEL, check=at_least(64, " pixels"),
+        None,
+        "pixels of the longer side, as the model sees an image [default: 512, or the checkpoint's]",
+        parse_int,
+        group=MODEL,
+        check=at_least(64, " pixels"),
     )
     anchor_scale: float | None = _option(
-        None, "multiplies every anchor size; 0.5 for small objects or image sizes below 256 "
+        None,
+        "multiplies every anchor size; 0.5 for small objects or image sizes below 256 "
         "[default: 1, or the checkpoint's]",
-        parse_float, group=MODEL, check=more_than(0),
+        parse_float,
+        group=MODEL,
+        check=more_than(0),
     )
 
     validation_fraction: float = _option(
-        0.2, "share of the images held out where the data set has no split of its own",
-        parse_float, group=DATA, check=between(0.01, 0.91),
+        0.2,
+        "share of the images held out where the data set has no split of its own",
+        parse_float,
+        group=DATA,
+        check=between(0.01, 0.91),
     )
     demo_images: int = _option(
-        1200, "training images that are drawn when -p is not given; a tenth as many for validation",
-        parse_int, group=DATA, check=at_least(10),
+        1200,
+        "training images that are drawn when -p is not given; a tenth as many for validation",
+        parse_int,
+        group=DATA,
+        check=at_least(10),
+    )
+    scale_jitter: float = _option(
+        1.5,
+        "training scales each image by up to this factor, either way",
+        parse_float,
+        group=DATA,
+        check=at_least(1),
     )
     quarter_turns: bool = _option(
-        False, "True: training also turns images by 90, 180 and 270 degrees, for objects seen "
-        "from above",
-        parse_bool, group=DATA, metavar="BOOL",
+        False,
+        "True: training also turns images by 90, 180 and 270 degrees, for objects seen from above",
+        parse_bool,
+        group=DATA,
+        metavar="BOOL",
     )
     cache: str = _option(
-        "~/.cache/efficient-retinanet", "folder for what the program draws or prepares itself",
-        parse_text, group=DATA, metavar="FOLDER",
+        "~/.cache/efficient-retinanet",
+        "folder for what the program draws or prepares itself",
+        parse_text,
+        group=DATA,
+        metavar="FOLDER",
     )
 
     delay_time: float = _option(
         0.0, "seconds to rest after every batch", parse_float, group=GUARD, check=at_least(0)
     )
     high_temp: float = _option(
-        78.0, "°C at or above which training pauses", parse_float, group=GUARD,
+        78.0,
+        "°C at or above which training pauses",
+        parse_float,
+        group=GUARD,
         check=more_than(0),
     )
     low_temp: float = _option(
         65.0, "°C at or below which it goes on", parse_float, group=GUARD, check=more_than(0)
     )
     max_pause: float = _option(
-        30.0, "minutes after which a pause ends in any case", parse_float, group=GUARD,
+        30.0,
+        "minutes after which a pause ends in any case",
+        parse_float,
+        group=GUARD,
         check=more_than(0),
     )
 
     output: str | None = _option(
-        None, "folder that receives a run's folder [default: runs], or a monitor's pictures "
+        None,
+        "folder that receives a run's folder [default: runs], or a monitor's pictures "
         "[default: beside the checkpoint]",
-        parse_text, group=OUTPUT, metavar="FOLDER",
+        parse_text,
+        group=OUTPUT,
+        metavar="FOLDER",
     )
     name: str | None = _option(
-        None, "name of the run's folder [default: the model and a number]", parse_text,
+        None,
+        "name of the run's folder [default: the model and a number]",
+        parse_text,
         group=OUTPUT,
     )
     score_threshold: float = _option(
-        0.5, "detections below are not drawn; metrics always count from 0.05", parse_float,
-        group=OUTPUT, check=between(0, 1),
+        0.5,
+        "detections below are not drawn; metrics always count from 0.05",
+        parse_float,
+        group=OUTPUT,
+        check=between(0, 1),
     )
     debug: bool = _option(
         False, "True: show the traceback of an error", parse_bool, group=OUTPUT, metavar="BOOL"

@@ -12,8 +12,22 @@ from utils.run_folder import CONFIG_FILE, find_last, read_json
 
 # Where and how a run computes may change when it goes on; what it computes may not.
 MAY_CHANGE = frozenset(
-    {"path", "device", "gpu", "workers", "train", "resume", "epochs", "cache", "delay_time",
-     "high_temp", "low_temp", "max_pause", "score_threshold", "debug"}
+    {
+        "path",
+        "device",
+        "gpu",
+        "workers",
+        "train",
+        "resume",
+        "epochs",
+        "cache",
+        "delay_time",
+        "high_temp",
+        "low_temp",
+        "max_pause",
+        "score_threshold",
+        "debug",
+    }
 )
 
 

@@ -47,8 +47,12 @@ def is_terminal() -> bool:
 def progress_bar(label: str) -> Iterator[Callable[[int, int], None]]:
     """Yields a function of (done, all); draws a bar on a terminal and nothing elsewhere."""
     bar = Progress(
-        TextColumn(f"{label:<{LABEL_WIDTH}}"), BarColumn(), MofNCompleteColumn(),
-        TimeRemainingColumn(), transient=True, disable=not is_terminal(),
+        TextColumn(f"{label:<{LABEL_WIDTH}}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        transient=True,
+        disable=not is_terminal(),
     )
     with bar:
         task = bar.add_task(label, total=None)

@@ -145,10 +145,14 @@ class TemperatureGuard(pl.Callback):
 
     def _pause(self, trainer: pl.Trainer, temperature: float) -> None:
         self.pauses += 1
-        self._say_once(trainer, "pause", (
-            f"Temperature guard: {temperature:.0f} °C, pausing until {self.low_temp:g} °C (at most "
-            f"{_duration(self.max_pause)}); later pauses are summed up at the end."
-        ))
+        self._say_once(
+            trainer,
+            "pause",
+            (
+                f"Temperature guard: {temperature:.0f} °C, pausing until {self.low_temp:g} °C (at most "
+                f"{_duration(self.max_pause)}); later pauses are summed up at the end."
+            ),
+        )
         start = self._clock()
         try:
             self._wait_until_cool(trainer, start)
@@ -164,11 +168,15 @@ class TemperatureGuard(pl.Callback):
             if told_to_stop:
                 return
             if waited >= self.max_pause:
-                self._say_once(trainer, "cap", (
-                    f"WARNING: temperature guard: still above {self.low_temp:g} °C after a pause "
-                    f"of {_duration(self.max_pause)}; the run goes on. Look at fans and dust, "
-                    "lower the card's power limit, or raise --low-temp or --max-pause."
-                ))
+                self._say_once(
+                    trainer,
+                    "cap",
+                    (
+                        f"WARNING: temperature guard: still above {self.low_temp:g} °C after a pause "
+                        f"of {_duration(self.max_pause)}; the run goes on. Look at fans and dust, "
+                        "lower the card's power limit, or raise --low-temp or --max-pause."
+                    ),
+                )
                 return
             self._sleep_in_slices(min(SLICE, self.max_pause - waited))
             temperature = self._read(trainer)
@@ -208,17 +216,25 @@ class TemperatureGuard(pl.Callback):
         if trainer.world_size > 1:
             cards += f" and those of {trainer.world_size - 1} more process(es)"
         now = "temperature unknown" if temperature is None else f"now {temperature:.0f} °C"
-        self._say_once(trainer, "watching", (
-            f"Temperature guard: watching {cards}, {now}; pauses at {self.high_temp:g} °C until "
-            f"{self.low_temp:g} °C."
-        ))
+        self._say_once(
+            trainer,
+            "watching",
+            (
+                f"Temperature guard: watching {cards}, {now}; pauses at {self.high_temp:g} °C until "
+                f"{self.low_temp:g} °C."
+            ),
+        )
 
     def _warn_if_unknown(self, trainer: pl.Trainer) -> None:
         if self._reader is not None and self._reader.problem is not None:
-            self._say_once(trainer, "unknown", (
-                f"WARNING: temperature guard: {self._reader.problem}. An unknown temperature does "
-                "not pause the run, which goes on."
-            ))
+            self._say_once(
+                trainer,
+                "unknown",
+                (
+                    f"WARNING: temperature guard: {self._reader.problem}. An unknown temperature does "
+                    "not pause the run, which goes on."
+                ),
+            )
 
     def _say_once(self, trainer: pl.Trainer, kind: str, line: str) -> None:
         # A process other than the first has only the trouble of its own card to tell.
@@ -250,7 +266,10 @@ def make_guard(
         return []
     return [
         TemperatureGuard(
-            delay_time, high_temp, low_temp, 60 * max_pause_minutes,
+            delay_time,
+            high_temp,
+            low_temp,
+            60 * max_pause_minutes,
             say=lambda line: say("guard", line.removeprefix("Temperature guard: ")),
         )
     ]
