@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from pathlib import Path
 
@@ -16,11 +15,10 @@ from model.lightning_trainer import DetectorModule
 from pictures import save_detections
 from utils.config import Config
 from utils.console import is_terminal, progress_bar, say, show_table
-from utils.errors import UserError
 from utils.gpu_check import make_guard
 from utils.hardware import Machine
 from utils.metrics import SUMMARY_ROWS, CocoMetrics, show
-from utils.quiet import quieten_libraries
+from utils.quiet import interrupts_pass, quieten_libraries
 from utils.run_folder import DETECTIONS, make_folder, write_json
 
 METRICS = "metrics.json"
@@ -60,7 +58,8 @@ def launch(config: Config) -> CocoMetrics:
         **machine.trainer_options(),
     )
     loader = make_loader(splits.validation, config.batch_size, workers=config.workers)
-    trainer.validate(module, loader, verbose=False)
+    with interrupts_pass():
+        trainer.validate(module, loader, verbose=False)
     assert module.metrics is not None
     _show(module.metrics)
     say(
@@ -82,15 +81,11 @@ def launch(config: Config) -> CocoMetrics:
 
 def _open_data(config: Config, checkpoint: Checkpoint) -> DataSplits:
     """The data of ``-p`` or that the checkpoint remembers, labelled by the checkpoint's classes."""
-    source = DataSource.from_plain(checkpoint.description.data)
+    remembered = checkpoint.description.data
     if config.path:
-        source = dataclasses.replace(source, path=str(Path(config.path).resolve()))
-    elif source.path and not Path(source.path).is_dir():
-        raise UserError(
-            f"--load {checkpoint.path}: the data set it was trained on, {source.path}, is no "
-            "longer there; give its folder with -p."
-        )
+        source = DataSource(**{**remembered, "path": str(Path(config.path).resolve())})
     else:
+        source = DataSource.remembered(remembered, str(checkpoint.path))
         say("note", "-p is not given: the data set that the checkpoint remembers is taken")
     with progress_bar("drawing") as progress:
         splits = source.open(config.cache, progress, overfit=config.overfit)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytorch_lightning as pl
@@ -13,6 +14,8 @@ from model.crop_pretraining import CropClassifier, crop_loader, parse_budget
 from utils.config import Config
 from utils.console import is_terminal, progress_bar, say
 from utils.hardware import Machine
+from utils.metrics import show
+from utils.quiet import interrupts_pass
 from utils.run_folder import write_json
 
 REPORT = "crop_pretraining.json"
@@ -68,17 +71,18 @@ def pretrain_on_crops(
         callbacks=callbacks,
         **machine.trainer_options(),
     )
-    trainer.fit(classifier, crop_loader(train.images, train.labels, config.seed))
+    with interrupts_pass():
+        trainer.fit(classifier, crop_loader(train.images, train.labels, config.seed))
     accuracy = classifier.to(machine.device).accuracy(held_out.images, held_out.labels)
     say(
         "crops",
         f"{classifier.steps_done} steps in {classifier.seconds / 60:.1f} min; "
-        f"{accuracy:.1%} of the held-out crops named rightly",
+        f"{show(accuracy)} of the held-out crops named rightly",
     )
     report = {
         "crops": len(train),
         "held_out_crops": len(held_out),
-        "held_out_accuracy": accuracy,
+        "held_out_accuracy": None if math.isnan(accuracy) else accuracy,
         "side": side,
         "steps": classifier.steps_done,
         "minutes": classifier.seconds / 60,

@@ -27,7 +27,7 @@ from utils.errors import UserError
 from utils.gpu_check import make_guard
 from utils.hardware import Machine
 from utils.metrics import show
-from utils.quiet import quieten_libraries
+from utils.quiet import interrupts_pass, quieten_libraries
 from utils.run_folder import (
     BEST,
     CONFIG_FILE,
@@ -54,7 +54,7 @@ def launch(config: Config) -> Path:
     last = find_last(Path(config.resume)) if config.resume else None
     start = load_checkpoint(last or Path(config.load or "")) if last or config.load else None
 
-    source = _data_source(config)
+    source = _data_source(config, start)
     with progress_bar("drawing") as progress:
         splits = source.open(config.cache, progress, overfit=config.overfit)
     if last and start:
@@ -80,7 +80,10 @@ def launch(config: Config) -> Path:
     return run
 
 
-def _data_source(config: Config) -> DataSource:
+def _data_source(config: Config, start: Checkpoint | None) -> DataSource:
+    """The data set of ``-p``, else the one a checkpoint remembers, else drawn cards."""
+    if start and not config.path:
+        return DataSource.remembered(start.description.data, str(start.path))
     path = str(Path(config.path).resolve()) if config.path else None
     return DataSource(path, config.demo_images, config.validation_fraction, config.seed)
 
@@ -158,7 +161,7 @@ def _make_trainer(
     last.FILE_EXTENSION = Path(LAST).suffix
     return pl.Trainer(
         max_epochs=config.epochs,
-        check_val_every_n_epoch=config.val_every,
+        check_val_every_n_epoch=min(config.val_every, config.epochs),
         gradient_clip_val=config.gradient_clip or None,
         num_sanity_val_steps=0,
         logger=TensorBoardLogger(run, name="", version=""),
@@ -200,16 +203,19 @@ def _fit(
     module = DetectorModule(
         model, description.class_names, _recipe(config, description), description.as_plain()
     )
+    train_loader = make_loader(
+        train.with_transform(transform), config.batch_size, shuffle=True, **loading
+    )
+    validation_loader = make_loader(splits.validation, config.batch_size, **loading)
     try:
-        trainer.fit(
-            module,
-            make_loader(
-                train.with_transform(transform), config.batch_size, shuffle=True, **loading
-            ),
-            make_loader(splits.validation, config.batch_size, **loading),
-            ckpt_path=str(last) if last else None,
-            weights_only=True,
-        )
+        with interrupts_pass():
+            trainer.fit(
+                module,
+                train_loader,
+                validation_loader,
+                ckpt_path=str(last) if last else None,
+                weights_only=True,
+            )
     except NonFiniteLoss as error:
         files = ", ".join(str(train.path(i)) for i in error.image_ids)
         losses = ", ".join(f"{name} {value}" for name, value in error.losses.items())
@@ -218,14 +224,13 @@ def _fit(
             f"images {files}; the checkpoints of earlier epochs are kept. Give a lower "
             f"--learning-rate than {config.learning_rate:g}, or --precision fp32."
         ) from error
-    except SystemExit:
-        # Lightning turns Ctrl-C into an exit of its own.
+    except KeyboardInterrupt:
         say(
             "stopped",
             f"in epoch {trainer.current_epoch + 1}; whole epochs are saved. Go on with "
             f"python main.py --resume {run}",
         )
-        raise KeyboardInterrupt from None
+        raise
 
 
 def _recipe(config: Config, description: DetectorDescription) -> Recipe:

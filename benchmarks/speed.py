@@ -104,7 +104,7 @@ def inference(model: RetinaNet, machine: Machine, images: list) -> Callable:
 def interleaved_medians(
     works: dict[str, Callable[[], None]], repeats: int, device: torch.device
 ) -> dict[str, float]:
-    """Median seconds of each; every repeat runs all of them, after one round that does not count."""
+    """Median seconds of each; every repeat runs all of them, after a round that does not count."""
     seconds: dict[str, list[float]] = {name: [] for name in works}
     for repeat in range(repeats + 1):
         for name, work in works.items():

@@ -117,9 +117,7 @@ class RandomCanvas(v2.Transform):
         clipped = moved.clamp(min=0).minimum(torch.tensor([columns, rows, columns, rows]))
         kept = _area(clipped) >= MIN_VISIBLE * _area(moved)
         return tv_tensors.Image(canvas), Target(
-            boxes=tv_tensors.BoundingBoxes(
-                clipped[kept], format="XYXY", canvas_size=self.canvas
-            ),
+            boxes=tv_tensors.BoundingBoxes(clipped[kept], format="XYXY", canvas_size=self.canvas),
             labels=target["labels"][kept],
             difficult=target["difficult"][kept],
             image_id=target["image_id"],

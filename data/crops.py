@@ -50,7 +50,7 @@ def crop_objects(
     dataset: Dataset,
     side: int,
     *,
-    max_crops: int = 6000,
+    max_crops: int = 4000,
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Crops:

@@ -26,9 +26,15 @@ class DataSource:
     seed: int = 0
 
     @classmethod
-    def from_plain(cls, plain: dict[str, Any]) -> DataSource:
-        """From the ``data`` of a checkpoint."""
-        return cls(**plain)
+    def remembered(cls, plain: dict[str, Any], checkpoint: str) -> DataSource:
+        """From the ``data`` of a checkpoint; raises UserError when that folder is gone."""
+        source = cls(**plain)
+        if source.path and not Path(source.path).is_dir():
+            raise UserError(
+                f"--load {checkpoint}: the data set it was trained on, {source.path}, is no longer "
+                "there; give its folder with -p."
+            )
+        return source
 
     def open(
         self,

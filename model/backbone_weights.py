@@ -16,7 +16,7 @@ from efficientnet_pytorch.utils import url_map
 from torch import Tensor
 from torchvision.models import ResNet50_Weights
 
-from utils.errors import UserError, first_line
+from utils.errors import UserError
 
 CONNECT_TIMEOUT = 3.0  # seconds before `auto` takes a silent network for none
 
@@ -165,3 +165,9 @@ def _reachable(url: str) -> bool:
     except OSError:
         return False
     return True
+
+
+def first_line(error: BaseException) -> str:
+    """What a library's exception says, short enough for a ``UserError``."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0][:120]

@@ -18,8 +18,9 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 from torch import Tensor
 from torchvision.models.detection import RetinaNet
 
+from model.backbone_weights import first_line
 from model.efficient_retinanet import get_efficient_retinanet
-from utils.errors import UserError, first_line
+from utils.errors import UserError
 
 FORMAT_VERSION = 1
 

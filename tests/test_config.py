@@ -196,6 +196,11 @@ def test_a_resumed_run_goes_on_with_its_saved_values(tmp_path: Path) -> None:
         assert resumed == dataclasses.replace(saved, resume=str(place))
 
 
+def test_a_run_may_go_on_elsewhere_and_longer() -> None:
+    assert {"path", "device", "workers", "gpu", "epochs", "debug", "max_pause"} <= MAY_CHANGE
+    assert not MAY_CHANGE & {"model", "batch_size", "learning_rate", "seed", "image_size"}
+
+
 @pytest.mark.parametrize("name", sorted(MAY_CHANGE - {"resume"}))
 def test_where_and_how_a_resumed_run_computes_may_change(name: str, tmp_path: Path) -> None:
     saved = save_run(tmp_path)

@@ -39,9 +39,9 @@ def names_of(splits: DataSplits) -> list[list[str]]:
 
 
 def test_a_source_survives_as_plain_values() -> None:
-    for source in (DataSource(None), DataSource("/cards", 50, 0.3, 7)):
+    for source in (DataSource(None), DataSource("/", 50, 0.3, 7)):
         plain = json.loads(json.dumps(dataclasses.asdict(source)))
-        assert DataSource.from_plain(plain) == source
+        assert DataSource.remembered(plain, "x.pth") == source
 
 
 def test_the_users_folder_is_opened_and_the_cache_is_not_touched(

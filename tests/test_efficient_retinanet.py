@@ -195,6 +195,7 @@ def test_losses_and_detections_equal_torchvisions_retinanet_of_the_same_modules(
     )
     images = pictures((64, 64), (64, 48), (40, 64))
     targets = [target((4, 4, 40, 40), (20, 8, 44, 60)), target(), target((1, 2, 60, 30), label=6)]
+
     # Drop-connect: torchvision's transform draws a number of its own before the backbone does.
     def seed() -> None:
         torch.manual_seed(3)

@@ -259,7 +259,7 @@ def test_resume_goes_to_the_trainer_with_the_saved_values(
     launched: list[Any], tmp_path: Path
 ) -> None:
     (tmp_path / "last.pth").touch()
-    (tmp_path / "config.json").write_text('{"batch_size": 3, "train": true}', encoding="utf-8")
+    (tmp_path / "config.json").write_text('{"batch_size": 3}', encoding="utf-8")
     assert main.main(["--resume", str(tmp_path), "--epochs", "90"]) == 0
     [(room, config)] = launched
     assert room == "trainer" and (config.batch_size, config.epochs) == (3, 90)

@@ -200,6 +200,13 @@ def test_without_objects_everything_is_absent_and_shown_as_such() -> None:
     assert list(metrics.class_ap) == list(CLASSES)
 
 
+def test_a_size_without_objects_is_absent() -> None:
+    """One object of 50 times 50 pixels: of medium size."""
+    metrics = coco_metrics([result(0, [[0, 0, 50, 50]], [[0, 0, 50, 50]])], ("ace",))
+    measured = {row for row, x in zip(SUMMARY_ROWS, metrics.summary, strict=True) if x == x}
+    assert measured == {row for row in SUMMARY_ROWS if row[2] in ("all", "medium")}
+
+
 def test_a_metric_is_shown_as_a_fraction() -> None:
     assert (show(0.4123), show(1.0), show(0.0)) == ("0.412", "1.000", "0.000")
 

@@ -45,7 +45,8 @@ def resumed_config(given: Mapping[str, Any]) -> Config:
                 "the flag out, or start a new run with -t True -l."
             )
     try:
-        return Config(**{**saved, **given})
+        # The checkpoint remembers the data set's absolute path; the saved one may be relative.
+        return Config(**{**saved, "path": None, **given})
     except TypeError as error:
         raise UserError(
             f"{run / CONFIG_FILE}: written by another version of the program ({error}); start a "

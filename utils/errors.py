@@ -18,9 +18,3 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     """`` (did you mean 'queen'?)`` for the nearest of ``known``, or an empty string."""
     near = difflib.get_close_matches(word, list(known), n=1)
     return f" (did you mean {near[0]!r}?)" if near else ""
-
-
-def first_line(error: BaseException) -> str:
-    """What a library's exception says, short enough for a ``UserError``."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0][:120]

@@ -149,8 +149,8 @@ class TemperatureGuard(pl.Callback):
             trainer,
             "pause",
             (
-                f"Temperature guard: {temperature:.0f} °C, pausing until {self.low_temp:g} °C (at most "
-                f"{_duration(self.max_pause)}); later pauses are summed up at the end."
+                f"Temperature guard: {temperature:.0f} °C, pausing until {self.low_temp:g} °C "
+                f"(at most {_duration(self.max_pause)}); later pauses are summed up at the end."
             ),
         )
         start = self._clock()
@@ -172,9 +172,9 @@ class TemperatureGuard(pl.Callback):
                     trainer,
                     "cap",
                     (
-                        f"WARNING: temperature guard: still above {self.low_temp:g} °C after a pause "
-                        f"of {_duration(self.max_pause)}; the run goes on. Look at fans and dust, "
-                        "lower the card's power limit, or raise --low-temp or --max-pause."
+                        f"WARNING: temperature guard: still above {self.low_temp:g} °C after a "
+                        f"pause of {_duration(self.max_pause)}; the run goes on. Look at fans "
+                        "and dust, lower the card's power limit, or raise --low-temp or --max-pause."
                     ),
                 )
                 return
@@ -220,8 +220,8 @@ class TemperatureGuard(pl.Callback):
             trainer,
             "watching",
             (
-                f"Temperature guard: watching {cards}, {now}; pauses at {self.high_temp:g} °C until "
-                f"{self.low_temp:g} °C."
+                f"Temperature guard: watching {cards}, {now}; pauses at "
+                f"{self.high_temp:g} °C until {self.low_temp:g} °C."
             ),
         )
 
@@ -231,8 +231,8 @@ class TemperatureGuard(pl.Callback):
                 trainer,
                 "unknown",
                 (
-                    f"WARNING: temperature guard: {self._reader.problem}. An unknown temperature does "
-                    "not pause the run, which goes on."
+                    f"WARNING: temperature guard: {self._reader.problem}. An unknown temperature "
+                    "does not pause the run, which goes on."
                 ),
             )
 

@@ -1,9 +1,11 @@
-"""Libraries that talk too much."""
+"""Libraries that say too much, or the wrong thing."""
 
 from __future__ import annotations
 
 import logging
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 # What these warn of is either said by the program itself or is as it should be.
 NOT_FOR_THE_USER = (
@@ -19,3 +21,12 @@ def quieten_libraries() -> None:
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     for text in NOT_FOR_THE_USER:
         warnings.filterwarnings("ignore", text)
+
+
+@contextmanager
+def interrupts_pass() -> Iterator[None]:
+    """Around a Lightning Trainer: Ctrl-C leaves it as KeyboardInterrupt, not as its own exit."""
+    try:
+        yield
+    except SystemExit as error:
+        raise KeyboardInterrupt from error
