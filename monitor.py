@@ -18,6 +18,7 @@ from utils.console import is_terminal, progress_bar, say, show_table
 from utils.gpu_check import make_guard
 from utils.hardware import Machine
 from utils.metrics import SUMMARY_ROWS, CocoMetrics, show
+from utils.progress import progress_bars
 from utils.quiet import interrupts_pass, quieten_libraries
 from utils.run_folder import DETECTIONS, make_folder, write_json
 
@@ -47,14 +48,15 @@ def launch(config: Config) -> CocoMetrics:
     say("device", str(machine))
 
     module = DetectorModule(model, checkpoint.description.class_names)
+    guard = make_guard(
+        config.gpu, config.delay_time, config.high_temp, config.low_temp, config.max_pause, say
+    )
     trainer = pl.Trainer(
         logger=False,
         enable_checkpointing=False,
         enable_model_summary=False,
         enable_progress_bar=is_terminal(),
-        callbacks=make_guard(
-            config.gpu, config.delay_time, config.high_temp, config.low_temp, config.max_pause, say
-        ),
+        callbacks=[*progress_bars(), *guard],
         **machine.trainer_options(),
     )
     loader = make_loader(splits.validation, config.batch_size, workers=config.workers)

@@ -15,6 +15,7 @@ from utils.config import Config
 from utils.console import is_terminal, progress_bar, say
 from utils.hardware import Machine
 from utils.metrics import show
+from utils.progress import progress_bars
 from utils.quiet import interrupts_pass
 from utils.run_folder import write_json
 
@@ -68,7 +69,7 @@ def pretrain_on_crops(
         enable_checkpointing=False,
         enable_model_summary=False,
         enable_progress_bar=is_terminal(),
-        callbacks=callbacks,
+        callbacks=[*progress_bars(), *callbacks],
         **machine.trainer_options(),
     )
     with interrupts_pass():

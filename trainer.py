@@ -27,6 +27,7 @@ from utils.errors import UserError
 from utils.gpu_check import make_guard
 from utils.hardware import Machine
 from utils.metrics import show
+from utils.progress import progress_bars
 from utils.quiet import interrupts_pass, quieten_libraries
 from utils.run_folder import (
     BEST,
@@ -168,7 +169,7 @@ def _make_trainer(
         log_every_n_steps=5,
         enable_model_summary=False,
         enable_progress_bar=is_terminal(),
-        callbacks=[*guard, RunRecorder(run, description, say), last],
+        callbacks=[*progress_bars(), *guard, RunRecorder(run, description, say), last],
         plugins=[WholeCheckpointIO()],
         **machine.trainer_options(),
     )

@@ -122,14 +122,20 @@ class DetectorModule(pl.LightningModule):
         images, targets = batch
         losses = self.model([_to_unit_range(image) for image in images], targets)
         loss = sum(losses.values())
+        values = {name: value.detach() for name, value in losses.items()}
         if not torch.isfinite(loss):
             raise NonFiniteLoss(
-                [t["image_id"] for t in targets], {k: float(v) for k, v in losses.items()}
+                [t["image_id"] for t in targets], {k: float(v) for k, v in values.items()}
             )
         rate = self.trainer.optimizers[0].param_groups[0]["lr"]
-        values = {"loss": loss.detach(), **{f"loss_{k}": v.detach() for k, v in losses.items()}}
-        self.log_dict(values, prog_bar=True, on_step=True, on_epoch=False, batch_size=len(images))
-        self.log("learning_rate", rate, prog_bar=True, on_step=True, on_epoch=False)
+        self.log_dict(
+            {"loss": loss.detach(), **{f"loss_{k}": v for k, v in values.items()}},
+            batch_size=len(images),
+        )
+        self.log("learning_rate", rate)
+        # Short names for the progress bar, which has to fit a line.
+        brief = {"cls": values["classification"], "box": values["bbox_regression"], "lr": rate}
+        self.log_dict(brief, prog_bar=True, logger=False)
         return loss
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
@@ -156,14 +162,15 @@ class DetectorModule(pl.LightningModule):
         self._results = []
         self.metrics = metrics
         values = {"mAP": metrics.map, "mAP50": metrics.map_50, "mAP75": metrics.map_75}
-        self.log_dict(values, prog_bar=True)
+        self.log_dict(values)
+        self.log("map", metrics.map, prog_bar=True, logger=False)
 
     def configure_optimizers(self) -> Any:
         optimizer = torch.optim.AdamW(
             parameter_groups(self.model, self.recipe), lr=self.recipe.learning_rate
         )
         total = int(self.trainer.estimated_stepping_batches)
-        warmup = min(self.recipe.warmup_steps, total // 10)
+        warmup = min(self.recipe.warmup_steps, total // 2)
         schedule = torch.optim.lr_scheduler.LambdaLR(
             optimizer, lambda step: warmup_cosine(step, warmup, total)
         )

@@ -43,7 +43,7 @@ def enliven(model: RetinaNet) -> RetinaNet:
                 nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
         model.head.classification_head.cls_logits.weight.mul_(0.3)
         model.head.classification_head.cls_logits.bias.fill_(-2.0)
-        model.head.regression_head.bbox_reg.weight.mul_(0.05)
+        model.head.regression_head.bbox_reg.weight.mul_(0.01)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
     return model.eval()

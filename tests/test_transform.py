@@ -15,7 +15,7 @@ NEUTRAL = [0.0] * 3, [1.0] * 3
 
 @pytest.fixture
 def transform() -> LongerSideTransform:
-    return LongerSideTransform(SIDE, MEAN, STD)
+    return LongerSideTransform(SIDE, MEAN, STD).eval()
 
 
 def test_images_of_the_right_size_come_out_as_torchvision_has_them(

@@ -189,7 +189,7 @@ class Config:
     )
     warmup_steps: int = _option(
         100,
-        "steps of linear warm-up (at most a tenth of the run), before the cosine",
+        "steps of linear warm-up (at most half of the run), before the cosine",
         parse_int,
         group=TRAINING,
         check=at_least(0),

@@ -173,8 +173,9 @@ class TemperatureGuard(pl.Callback):
                     "cap",
                     (
                         f"WARNING: temperature guard: still above {self.low_temp:g} °C after a "
-                        f"pause of {_duration(self.max_pause)}; the run goes on. Look at fans "
-                        "and dust, lower the card's power limit, or raise --low-temp or --max-pause."
+                        f"pause of {_duration(self.max_pause)}; the run goes on. Look at "
+                        "fans and dust, lower the card's power limit, or raise --low-temp or "
+                        "--max-pause."
                     ),
                 )
                 return
