@@ -23,8 +23,8 @@ $(VENV)/ready-for-tests: $(VENV)/ready tests/requirements.txt
 # Small pictures and no ImageNet weights: the same result everywhere, in minutes, without a network.
 demo: $(VENV)/ready
 	$(BIN)/python main.py -t True -m efficientnet-b0 --backbone-weights none --image-size 192 \
-		--anchor-scale 0.5 --scale-jitter 1.25 --batch-size 4 --demo-images 1400 --epochs 4 \
-		--crop-pretraining 150steps --workers 1 --name $(RUN)
+		--anchor-scale 0.5 --scale-jitter 1.25 --demo-images 1300 --epochs 4 \
+		--crop-pretraining 300steps --workers 1 --name $(RUN)
 	$(BIN)/python main.py -l runs/$(RUN)/best.pth
 	@echo "Look at runs/$(RUN)/: curves.png, detections.png and monitor-best/detections.png"
 

@@ -100,6 +100,11 @@ def _build_model(
             start.description,
             class_names=class_names,
             image_size=config.image_size or start.description.image_size,
+            trainable_layers=(
+                start.description.trainable_layers
+                if config.trainable_layers is None
+                else config.trainable_layers
+            ),
             data=data,
         )
         return description, description.build()
@@ -112,6 +117,7 @@ def _build_model(
         image_size=config.image_size or 512,
         anchor_scale=config.anchor_scale or 1.0,
         frozen_batch_norm=weights.pretrained,
+        trainable_layers=config.trainable_layers if weights.pretrained else None,
         data=data,
     )
     model = get_efficient_retinanet(
@@ -226,11 +232,9 @@ def _fit(
             f"--learning-rate than {config.learning_rate:g}, or --precision fp32."
         ) from error
     except KeyboardInterrupt:
-        say(
-            "stopped",
-            f"in epoch {trainer.current_epoch + 1}; whole epochs are saved. Go on with "
-            f"python main.py --resume {run}",
-        )
+        saved = (run / LAST).is_file()
+        hint = f"go on with python main.py --resume {run}" if saved else "no epoch was whole yet"
+        say("stopped", f"in epoch {trainer.current_epoch + 1}, which would start anew; {hint}")
         raise
 
 

@@ -39,7 +39,7 @@ __all__ = [
 ]
 
 # Part of the cached folder's name: raise it whenever the pictures change.
-GENERATOR_VERSION = 3
+GENERATOR_VERSION = 4
 
 HEADER = ("filename", "width", "height", "class", "xmin", "ymin", "xmax", "ymax")
 _SPLITS = ("train", "test")

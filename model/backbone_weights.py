@@ -23,20 +23,20 @@ CONNECT_TIMEOUT = 3.0  # seconds before `auto` takes a silent network for none
 
 @dataclass(frozen=True)
 class BackboneWeights:
-    """state: the state dict without the classifier, or None for random weights.
+    """state: the state dict without the classifier, or None where there is nothing to load.
 
-    origin: what to tell the user, e.g. "ImageNet" or a path.
+    origin: what to tell the user, e.g. "ImageNet" or a path. pretrained: whether the backbone has
+    learned something, so that parts of it may be frozen.
     """
 
     state: dict[str, Tensor] | None
     origin: str
-
-    @property
-    def pretrained(self) -> bool:
-        return self.state is not None
+    pretrained: bool = True
 
 
-RANDOM_WEIGHTS = BackboneWeights(None, "random")
+RANDOM_WEIGHTS = BackboneWeights(None, "random numbers", pretrained=False)
+# The whole detector's weights follow, the backbone's among them.
+WEIGHTS_FOLLOW = BackboneWeights(None, "a checkpoint")
 
 
 def find_backbone_weights(model_name: str, choice: str) -> BackboneWeights:

@@ -19,6 +19,7 @@ from torch import Tensor
 from torchvision.models.detection import RetinaNet
 
 from model.backbone_weights import first_line
+from model.backbone_weights import WEIGHTS_FOLLOW
 from model.efficient_retinanet import get_efficient_retinanet
 from utils.errors import UserError
 
@@ -30,7 +31,8 @@ class DetectorDescription:
     """Everything that rebuilds a detector, and where its data was.
 
     class_names: the K names, label i + 1 is ``class_names[i]``. image_size: pixels of the longer
-    side. data: the data set it was trained on, plain values for the floor above.
+    side. trainable_layers: of the backbone, None for all. data: the data set it was trained on,
+    plain values for the floor above.
     """
 
     model_name: str
@@ -38,15 +40,17 @@ class DetectorDescription:
     image_size: int = 512
     anchor_scale: float = 1.0
     frozen_batch_norm: bool = False
+    trainable_layers: int | None = None
     data: dict[str, Any] = field(default_factory=dict)
 
     def build(self, score_thresh: float = 0.05) -> RetinaNet:
-        """The model with random weights; it has this description's shape."""
+        """The model as it is before its weights are loaded."""
         return get_efficient_retinanet(
             num_classes=len(self.class_names) + 1,
             efficientnet_model_name=self.model_name,
+            trainable_backbone_layers=self.trainable_layers,
             score_thresh=score_thresh,
-            backbone_weights="none",
+            backbone_weights=WEIGHTS_FOLLOW,
             image_size=self.image_size,
             anchor_scale=self.anchor_scale,
             freeze_batch_norm=self.frozen_batch_norm,

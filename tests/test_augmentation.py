@@ -12,16 +12,21 @@ from torch import Tensor
 from torchvision import tv_tensors
 
 from data.augmentation import (
+    FILL,
     MIN_SIDE,
     MIN_VISIBLE,
+    FittingScale,
     RandomCanvas,
     RandomQuarterTurn,
     TrainingTransform,
+    training_canvas,
 )
 from data.dataset import Target
 
 SIZE = 64
 seeds = st.integers(0, 2**32)
+# (height, width); only a square can be turned.
+canvases = st.sampled_from([(SIZE, SIZE), (64, 96), (96, 32)])
 sizes = st.tuples(st.integers(1, 150), st.integers(1, 150))
 several = settings(max_examples=60, deadline=None)
 
@@ -62,19 +67,25 @@ def pictures(draw: st.DrawFn) -> tuple[Tensor, Target]:
 
 
 @several
-@given(pictures(), seeds, st.booleans())
+@given(pictures(), canvases, st.floats(1, 4), seeds, st.booleans())
 def test_objects_stay_in_the_canvas_and_none_is_invented_or_mixed_up(
-    picture: tuple[Tensor, Target], seed: int, quarter_turns: bool
+    picture: tuple[Tensor, Target],
+    canvas: tuple[int, int],
+    jitter: float,
+    seed: int,
+    turned: bool,
 ) -> None:
     torch.manual_seed(seed)
-    image, target = TrainingTransform((SIZE, SIZE), quarter_turns=quarter_turns)(*picture)
+    turned = turned and canvas[0] == canvas[1]
+    transform = TrainingTransform(canvas, scale_jitter=jitter, quarter_turns=turned)
+    image, target = transform(*picture)
     assert type(image) is Tensor and image.dtype == torch.uint8
-    assert tuple(image.shape) == (3, SIZE, SIZE)
+    assert tuple(image.shape) == (3, *canvas)
 
     boxes = target["boxes"]
     assert isinstance(boxes, tv_tensors.BoundingBoxes) and boxes.dtype == torch.float32
-    assert boxes.canvas_size == (SIZE, SIZE)
-    assert (boxes >= 0).all() and (boxes <= SIZE).all()
+    assert boxes.canvas_size == canvas
+    assert (boxes >= 0).all() and (boxes <= torch.tensor([canvas[1], canvas[0]] * 2)).all()
     assert (boxes[:, 2:] - boxes[:, :2] >= MIN_SIDE).all()
 
     labels = target["labels"]
@@ -97,14 +108,16 @@ def bright_envelope(image: Tensor) -> Tensor:
     st.integers(40, 160),
     st.integers(0, 10),
     st.integers(0, 10),
+    canvases,
     seeds,
     st.booleans(),
 )
 def test_boxes_stay_tight_around_their_objects(
-    height: int, width: int, x: int, y: int, seed: int, quarter_turns: bool
+    height: int, width: int, x: int, y: int, canvas: tuple[int, int], seed: int, turned: bool
 ) -> None:
+    turned = turned and canvas[0] == canvas[1]
     box = [width * x // 15, height * y // 15, width * (x + 4) // 15, height * (y + 5) // 15]
-    transform = TrainingTransform((SIZE, SIZE), quarter_turns=quarter_turns).geometry
+    transform = TrainingTransform(canvas, quarter_turns=turned).geometry
     torch.manual_seed(seed)
     image, target = transform(
         tv_tensors.Image(filled([box], height, width)), target_of([box], height, width)
@@ -236,13 +249,54 @@ def test_a_quarter_turn_moves_pixels_and_box_alike() -> None:
 
 
 def test_light_and_colour_vary() -> None:
-    grey = torch.full((3, 200, 200), 128, dtype=torch.uint8)
-    means = set()
+    """A picture of the filling's own colour, so that its place and size do not show."""
+    plain = torch.tensor(FILL, dtype=torch.uint8)[:, None, None].repeat(1, 80, 80)
+    seen = set()
     for seed in range(20):
         torch.manual_seed(seed)
-        image, _ = TrainingTransform((SIZE, SIZE))(grey, target_of([], 200, 200))
-        means.add(int(image.float().mean()))
-    assert len(means) > 5
+        image, _ = TrainingTransform((SIZE, SIZE))(plain, target_of([], 80, 80))
+        seen.add(tuple(image[:, 30, 30].tolist()))
+    assert len(seen) > 10 and FILL in seen
+
+
+@pytest.mark.parametrize("jitter", [1.0, 1.5, 3.0])
+def test_the_picture_that_fits_the_canvas_is_scaled_by_up_to_the_factor_either_way(
+    jitter: float,
+) -> None:
+    factors = []
+    for seed in range(60):
+        torch.manual_seed(seed)
+        scale = FittingScale((64, 96), jitter).make_params([torch.zeros(3, 100, 300)])
+        height, width = scale["size"]
+        assert abs(width / height - 3) < 0.3
+        factors.append(width / 96)
+    assert min(factors) >= 1 / jitter - 0.01 and max(factors) <= jitter + 0.01
+    smaller = sum(factor < 1 for factor in factors)
+    assert (smaller == 0 and max(factors) == 1) if jitter == 1 else 15 < smaller < 45
+
+
+@several
+@given(
+    st.lists(st.tuples(st.integers(1, 4000), st.integers(1, 4000)), min_size=1, max_size=5),
+    st.integers(64, 1024),
+)
+def test_the_canvas_is_the_smallest_on_which_every_picture_fits(
+    pictures: list[tuple[int, int]], image_size: int
+) -> None:
+    height, width = training_canvas(pictures, image_size)
+    scaled = [(w * image_size / max(w, h), h * image_size / max(w, h)) for w, h in pictures]
+    for room, needed in ((width, max(w for w, _ in scaled)), (height, max(h for _, h in scaled))):
+        assert needed - 1e-3 <= room < needed + 32 and room <= image_size
+        assert room % 32 == 0 or room == image_size
+
+
+def test_landscapes_get_a_landscape_and_both_shapes_or_turns_a_square() -> None:
+    assert training_canvas([(400, 300), (800, 600)], 512) == (384, 512)
+    assert training_canvas([(300, 400)], 512) == (512, 384)
+    assert training_canvas([(400, 300), (300, 400)], 512) == (512, 512)
+    assert training_canvas([(400, 300)], 512, square=True) == (512, 512)
+    assert training_canvas([(400, 300), None, (0, 0)], 512) == (384, 512)
+    assert training_canvas([None], 512) == training_canvas([], 512) == (512, 512)
 
 
 def test_the_given_picture_and_target_stay_as_they_are() -> None:

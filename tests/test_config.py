@@ -190,10 +190,17 @@ def test_the_pause_ends_below_the_temperature_at_which_it_began(low: float, high
 
 
 def test_a_resumed_run_goes_on_with_its_saved_values(tmp_path: Path) -> None:
-    saved = save_run(tmp_path, epochs=9, batch_size=3, path="/somewhere", train=True)
+    saved = save_run(tmp_path, epochs=9, batch_size=3, train=True)
     for place in (tmp_path, tmp_path / "last.pth"):
         resumed = resumed_config({"resume": str(place)})
         assert resumed == dataclasses.replace(saved, resume=str(place))
+
+
+def test_the_saved_path_gives_way_to_the_one_that_the_checkpoint_remembers(tmp_path: Path) -> None:
+    """It may be relative to another folder than the one in which the run goes on."""
+    save_run(tmp_path, path="./cards")
+    assert resumed_config({"resume": str(tmp_path)}).path is None
+    assert resumed_config({"resume": str(tmp_path), "path": "/moved"}).path == "/moved"
 
 
 def test_a_run_may_go_on_elsewhere_and_longer() -> None:

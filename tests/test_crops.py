@@ -182,6 +182,12 @@ def test_extremely_large_small_and_thin_objects_are_cut(
         assert (crop[0, 0].int() - crop[0, 1].int()).max() > 14
 
 
+def test_an_object_of_a_pixel_is_shown_with_some_of_what_is_around_it(tmp_path: Path) -> None:
+    data = dataset(tmp_path, [[("ace", 50, 50, 51, 51)]])
+    share = shows(crop_objects(data, SIDE).images[0], COLOURS["ace"]).float().mean()
+    assert 0.02 < share < 0.25
+
+
 def test_a_large_object_is_shrunk_without_aliasing(tmp_path: Path) -> None:
     """Stripes of one pixel become their mean instead of a pattern."""
     stripes = np.zeros((1000, 1000, 3), dtype=np.uint8)

@@ -117,7 +117,8 @@ def test_boxes_of_any_number_type_become_float32(tmp_path: Path) -> None:
     for boxes in (np.zeros((0,)), np.zeros((0, 4), np.int64), np.array([[1, 2, 3, 4]], np.float64)):
         count = len(boxes)
         record = Annotation(path, boxes, ("x",) * count, np.zeros(count))
-        assert Dataset([record], ["x"]).sample(0).boxes.dtype == torch.float32
+        sample = Dataset([record], ["x"]).sample(0)
+        assert sample.boxes.dtype == torch.float32 and tuple(sample.boxes.shape) == (count, 4)
 
 
 def test_labels_and_counts_need_no_image(tmp_path: Path) -> None:
@@ -147,7 +148,9 @@ def test_a_subset_and_another_transform_leave_the_first_set_alone(cards: Dataset
     few = cards.subset([3, 1]).with_transform(lambda image, target: (image[:, :5, :5], target))
     assert len(few) == 2 and tuple(few[0][0].shape) == (3, 5, 5)
     assert few.path(0) == cards.path(3) and few.class_names == cards.class_names
-    assert len(cards) == 7 and cards.transform is None
+    cut = cards.with_transform(lambda image, target: (image[:, :3, :3], target))
+    assert tuple(cut[0][0].shape) == (3, 3, 3)
+    assert len(cards) == 7 and cards.transform is None and cards[0][0].shape[1] == 48
 
 
 # ---- reading images

@@ -44,6 +44,17 @@ def test_a_source_survives_as_plain_values() -> None:
         assert DataSource.remembered(plain, "x.pth") == source
 
 
+def test_a_remembered_folder_that_is_gone_is_one_line_that_says_to_give_another(
+    tmp_path: Path,
+) -> None:
+    plain = dataclasses.asdict(DataSource(str(tmp_path / "gone")))
+    with pytest.raises(UserError) as caught:
+        DataSource.remembered(plain, "x.pth")
+    message = str(caught.value)
+    assert message.startswith("--load x.pth:") and str(tmp_path / "gone") in message
+    assert "-p" in message and "\n" not in message
+
+
 def test_the_users_folder_is_opened_and_the_cache_is_not_touched(
     source: DataSource, tmp_path: Path
 ) -> None:
