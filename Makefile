@@ -40,4 +40,5 @@ bench: $(VENV)/ready-for-tests
 	$(BIN)/python -m benchmarks.speed
 
 overfit: $(VENV)/ready
-	$(BIN)/python main.py -t True -p $(CARDS) -m efficientnet-b0 --backbone-weights none --overfit 8
+	$(BIN)/python main.py -t True -p $(CARDS) -m efficientnet-b0 --backbone-weights none --overfit 8 \
+		--epochs 12 --image-size 256 --scale-jitter 1.1 --crop-pretraining 100steps --name overfit

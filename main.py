@@ -11,9 +11,10 @@ import os
 import sys
 from typing import Any, NoReturn
 
-from utils.config import Config, Option, flag_of, options
+from utils.config import Config, flag_of, options
 from utils.config_file import resumed_config
 from utils.errors import UserError
+from utils.options import Option
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130

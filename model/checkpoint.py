@@ -18,8 +18,7 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 from torch import Tensor
 from torchvision.models.detection import RetinaNet
 
-from model.backbone_weights import first_line
-from model.backbone_weights import WEIGHTS_FOLLOW
+from model.backbone_weights import WEIGHTS_FOLLOW, first_line
 from model.efficient_retinanet import get_efficient_retinanet
 from utils.errors import UserError
 
