@@ -62,7 +62,10 @@ class DetectorDescription:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A loaded checkpoint. metrics: those of its epoch, empty where none were measured."""
+    """A loaded checkpoint.
+
+    epoch: counted from 1. metrics: those of its epoch, empty where none were measured.
+    """
 
     path: Path
     description: DetectorDescription
@@ -123,7 +126,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
             path=path,
             description=DetectorDescription(**plain),
             weights=dict(content["weights"]),
-            epoch=int(content.get("epoch", 0)),
+            # Lightning, which writes last.pth, counts epochs from 0.
+            epoch=int(content.get("epoch", 0)) + ("pytorch-lightning_version" in content),
             metrics=dict(content.get("metrics", {})),
         )
     except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:

@@ -214,12 +214,13 @@ def fit(model: CropClassifier, *callbacks: pl.Callback) -> pl.Trainer:
     return trainer
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(crop_pretraining, "BATCH_SIZE", 8)
     monkeypatch.setattr(crop_pretraining, "LINE_EVERY", 10)
 
 
+@pytest.mark.usefixtures("small_batches")
 def test_a_classifier_learns_red_from_blue_and_its_accuracy_says_so() -> None:
     said: list[str] = []
     rates = Rates()
@@ -238,11 +239,13 @@ def test_a_classifier_learns_red_from_blue_and_its_accuracy_says_so() -> None:
     assert rates.seen[-1] < 0.1 * rates.seen[peak]
 
 
+@pytest.mark.usefixtures("small_batches")
 def test_a_budget_of_minutes_ends_when_the_time_is_over() -> None:
     model = classifier(Budget(minutes=1e-6))
     assert fit(model).global_step == model.steps_done == 1
 
 
+@pytest.mark.usefixtures("small_batches")
 def test_the_classifier_moves_the_body_it_was_given() -> None:
     model = classifier(Budget(steps=2))
     before = [p.clone() for p in model.body.parameters()]

@@ -1,4 +1,4 @@
-"""Training and validation: the schedule, the average, resuming, and a mAP that batches can't move."""
+"""Training and validation: schedule, average, resuming, and a mAP that batches cannot move."""
 
 from __future__ import annotations
 
@@ -182,11 +182,8 @@ class Watch(pl.Callback):
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
         every_part = all(m.training for m in pl_module.model.modules())
         self.modes.append((every_part, any(m.training for m in pl_module.average.modules())))
-        if trainer.global_step == 0:
-            self.states.append(copy.deepcopy(pl_module.state_dict()))
-
-    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
-        if trainer.global_step == 1:
+        # A callback's end of a batch comes before the module's, which moves the average.
+        if trainer.global_step <= 1:
             self.states.append(copy.deepcopy(pl_module.state_dict()))
 
 
@@ -337,7 +334,7 @@ def test_a_non_finite_loss_stops_before_its_step_and_names_the_images() -> None:
     states: list[dict[str, Tensor]] = []
 
     class Keep(pl.Callback):
-        def on_train_batch_end(self, *_: Any) -> None:
+        def on_train_batch_start(self, *_: Any) -> None:
             states.append(copy.deepcopy(module.state_dict()))
 
     trainer = quiet_trainer(max_epochs=1, callbacks=[Keep()])
@@ -346,7 +343,8 @@ def test_a_non_finite_loss_stops_before_its_step_and_names_the_images() -> None:
     assert error.value.image_ids == [14, 25]
     assert math.isnan(sum(error.value.losses.values()))
     assert set(error.value.losses) == {"classification", "bbox_regression"}
-    assert trainer.global_step == len(states) == 2
+    assert trainer.global_step == 2
+    assert len(states) == 3, "the last one is from before the poisoned batch"
     for name, parameter in module.model.named_parameters():
         assert torch.equal(parameter, states[-1][f"model.{name}"]), name
         assert torch.isfinite(parameter).all(), name

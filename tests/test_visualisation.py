@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageColor
 
@@ -88,6 +88,8 @@ def test_each_box_needs_a_label_and_a_caption() -> None:
             draw_boxes(grey(), [[1, 1, 5, 5]], labels, captions)
 
 
+# A caption without ink that begins between two pixels.
+@example((1, 1), [(0.0, 0.0, 0.0, -1.999999999999993)], "")
 @several
 @given(
     st.tuples(st.integers(1, 80), st.integers(1, 80)),
@@ -117,7 +119,7 @@ def expected_size(across: int, down: int, side: int) -> tuple[int, int]:
     ("pairs", "across", "down"), [(0, 1, 1), (1, 1, 1), (2, 2, 1), (3, 3, 1), (4, 3, 2), (12, 3, 4)]
 )
 def test_a_grid_is_as_large_as_its_pairs_need(pairs: int, across: int, down: int) -> None:
-    grid = image_grid([(grey(), grey())] * pairs, ("truth", "found"), side=50)
+    grid = image_grid([(grey(90, 90), grey(90, 90))] * pairs, ("truth", "found"), side=50)
     assert grid.size == expected_size(across, down, 50)
 
 

@@ -41,8 +41,9 @@ def draw_boxes(
         pen.rectangle((left, top, max(left, right), max(top, bottom)), outline=colour, width=line)
         text = pen.textbbox((0, 0), caption, font=font)
         width, height = text[2] + 4, text[3] + 3
-        x = min(max(0.0, left), max(0, drawn.width - width))
-        y = top - height if top >= height else top
+        # Whole pixels: Pillow fails on some texts that begin between two.
+        x = round(min(max(0.0, left), max(0, drawn.width - width)))
+        y = round(top - height if top >= height else top)
         pen.rectangle((x, y, x + width, y + height), fill=colour)
         pen.text((x + 2, y), caption, fill=_ink_on(colour), font=font)
     return drawn
@@ -58,25 +59,32 @@ def image_grid(
     """Pairs of pictures side by side in a grid, each scaled to fit ``side`` pixels.
 
     rows: (left, right) pictures of a pair. titles: what is left and what is right in each pair.
+    The cells are as high as the highest scaled picture.
     """
-    pair_width, pair_height = 2 * side + GAP, side + CAPTION_HEIGHT
+    fitted = [tuple(_shrunk(picture, side) for picture in pair) for pair in rows]
+    tallest = max((p.height for pair in fitted for p in pair), default=side)
+    pair_width, pair_height = 2 * side + GAP, tallest + CAPTION_HEIGHT
     across = max(1, min(pairs_across, len(rows)))
     down = max(1, math.ceil(len(rows) / across))
     size = (across * (pair_width + 2 * GAP), down * (pair_height + 2 * GAP))
     grid = Image.new("RGB", size, "#202124")
     pen = ImageDraw.Draw(grid)
     font = ImageFont.load_default(13)
-    for number, pair in enumerate(rows):
+    for number, pair in enumerate(fitted):
         x = (number % across) * (pair_width + 2 * GAP) + GAP
         y = (number // across) * (pair_height + 2 * GAP) + GAP
         for picture, title in zip(pair, titles, strict=True):
             pen.text((x + 2, y), title, fill="#E8EAED", font=font)
-            fitted = picture.copy()
-            fitted.thumbnail((side, side))
-            offset = ((side - fitted.width) // 2, (side - fitted.height) // 2)
-            grid.paste(fitted, (x + offset[0], y + CAPTION_HEIGHT + offset[1]))
+            offset = ((side - picture.width) // 2, (tallest - picture.height) // 2)
+            grid.paste(picture, (x + offset[0], y + CAPTION_HEIGHT + offset[1]))
             x += side + GAP
     return grid
+
+
+def _shrunk(picture: Image.Image, side: int) -> Image.Image:
+    copy = picture.copy()
+    copy.thumbnail((side, side))
+    return copy
 
 
 def draw_curves(
