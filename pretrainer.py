@@ -37,8 +37,9 @@ def pretrain_on_crops(
     Trains ``model`` in place, says the held-out accuracy and writes it into the run's folder.
     """
     objects = sum(dataset.label_counts().values())
-    budget = parse_budget(config.crop_pretraining, objects)
-    if budget is None:
+    steps = config.epochs * math.ceil(len(dataset) / config.batch_size)
+    budget = parse_budget(config.crop_pretraining, objects, steps)
+    if budget is None or objects == 0:
         return
     low, high = SIDES
     typical = typical_side(dataset, model.transform.max_size)
@@ -78,7 +79,7 @@ def pretrain_on_crops(
     say(
         "crops",
         f"{classifier.steps_done} steps in {classifier.seconds / 60:.1f} min; "
-        f"{show(accuracy)} of the held-out crops named rightly",
+        f"{show(accuracy)} of the {len(held_out)} held-out crops named rightly",
     )
     report = {
         "crops": len(train),

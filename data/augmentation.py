@@ -54,6 +54,8 @@ class TrainingTransform:
     def __init__(
         self, canvas: tuple[int, int], *, scale_jitter: float = 1.5, quarter_turns: bool = False
     ) -> None:
+        if quarter_turns and canvas[0] != canvas[1]:
+            raise ValueError(f"quarter turns need a square canvas, not {canvas}")
         self.geometry = v2.Compose(
             [
                 FittingScale(canvas, scale_jitter),

@@ -19,7 +19,7 @@ from data.dataset import Dataset, Sample
 
 MARGIN = 1.5  # side of the window that is cut out, in sides of the object's longer side
 BACKGROUND_SHARE = 0.25  # background crops for each object
-MAX_OVERLAP = 0.1  # share of a background window that objects may cover
+MAX_OVERLAP = 0.1  # share of a background window, or of an object, that both may share
 FILL = (124, 116, 104)
 
 
@@ -126,10 +126,11 @@ def _background_windows(sample: Sample, random: np.random.Generator) -> list[tup
 
 
 def _covered(boxes: Tensor, left: float, top: float, side: float) -> float:
-    """The largest share of the window that one box covers."""
+    """The largest share that one box and the window have in common, of the smaller of the two."""
     window = torch.tensor([left, top, left + side, top + side])
     shared = torch.minimum(boxes[:, 2:], window[2:]) - torch.maximum(boxes[:, :2], window[:2])
-    return float(shared.clamp(min=0).prod(dim=1).max()) / side**2
+    areas = (boxes[:, 2:] - boxes[:, :2]).prod(dim=1).clamp(min=1e-6, max=side**2)
+    return float((shared.clamp(min=0).prod(dim=1) / areas).max())
 
 
 def _cut(image: Image.Image, window: Window, side: int) -> Tensor:

@@ -7,7 +7,6 @@ backbone.
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -21,11 +20,13 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from model.lightning_trainer import warmup_cosine
 from utils.errors import UserError
+from utils.options import HOW_LONG, parse_how_long
 
 BATCH_SIZE = 48
 LEARNING_RATE = 2e-3
-AUTO_STEPS = (300, 1500)
+AUTO_STEPS = (100, 1500)  # fewest and most
 AUTO_EPOCHS = 60
+AUTO_SHARE = 4  # most steps on crops for each step of the detector, which costs several times more
 LINE_EVERY = 100  # steps
 
 
@@ -47,23 +48,27 @@ class Budget:
         return f"{self.steps} steps" if self.steps is not None else f"{self.minutes:g} min"
 
 
-def parse_budget(text: str, num_crops: int) -> Budget | None:
-    """``auto``, ``off``, minutes (``3``, ``0.5``) or steps (``400steps``); None for ``off``."""
-    word = text.strip().lower()
+def parse_budget(text: str, num_crops: int, detector_steps: int) -> Budget | None:
+    """``auto``, ``off``, minutes (``3``, ``0.5``) or steps (``400steps``); None for ``off``.
+
+    ``auto`` shows each of ``num_crops`` crops often enough to be learned, but stays in proportion
+    to the ``detector_steps`` that follow. Raises UserError for anything else.
+    """
+    try:
+        word = parse_how_long(text)
+    except ValueError as error:
+        raise UserError(f"--crop-pretraining {text}: {error}.") from None
     if word == "off":
         return None
     if word == "auto":
         low, high = AUTO_STEPS
-        return Budget(steps=min(high, max(low, AUTO_EPOCHS * num_crops // BATCH_SIZE)))
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(m|min|minutes?|steps?)?", word)
-    if not match or float(match.group(1)) == 0:
-        raise UserError(
-            f"--crop-pretraining {text}: expected auto, off, a number of minutes such as 3, or of "
-            "steps such as 400steps."
-        )
-    if (match.group(2) or "").startswith("step"):
-        return Budget(steps=int(float(match.group(1))))
-    return Budget(minutes=float(match.group(1)))
+        wanted = min(AUTO_EPOCHS * num_crops // BATCH_SIZE, AUTO_SHARE * detector_steps)
+        return Budget(steps=min(high, max(low, wanted)))
+    match = HOW_LONG.fullmatch(word)
+    assert match is not None
+    number = float(match["number"])
+    in_steps = (match["unit"] or "").startswith("step")
+    return Budget(steps=max(1, int(number))) if in_steps else Budget(minutes=number)
 
 
 class CropBatches(IterableDataset):

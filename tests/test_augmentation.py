@@ -154,11 +154,13 @@ def test_a_picture_without_objects_passes() -> None:
 
 
 @several
-@given(seeds)
-def test_a_box_mostly_cropped_away_is_removed_and_another_is_clipped(seed: int) -> None:
+@given(canvases, seeds)
+def test_a_box_mostly_cropped_away_is_removed_and_another_is_clipped(
+    canvas: tuple[int, int], seed: int
+) -> None:
     box = [10, 20, 90, 60]
     torch.manual_seed(seed)
-    image, target = RandomCanvas((SIZE, SIZE))(filled([box], 100, 100), target_of([box], 100, 100))
+    image, target = RandomCanvas(canvas)(filled([box], 100, 100), target_of([box], 100, 100))
     visible = int((image > 250).all(dim=0).sum()) / (80 * 40)
     assert (visible >= MIN_VISIBLE) == (len(target["boxes"]) == 1)
     if len(target["boxes"]):

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 import pytorch_lightning as pl
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from model import crop_pretraining
 from model.crop_pretraining import (
+    AUTO_SHARE,
     AUTO_STEPS,
     Budget,
     CropBatches,
@@ -47,24 +48,25 @@ MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
     ],
 )
 def test_a_budget_is_minutes_or_steps_or_off(text: str, budget: Budget | None) -> None:
-    assert parse_budget(text, 500) == budget
+    assert parse_budget(text, 500, 1000) == budget
 
 
 def test_auto_grows_with_the_number_of_crops_between_two_bounds() -> None:
-    def steps(crops: int) -> int:
-        budget = parse_budget("auto", crops)
+    def steps(crops: int, detector_steps: int = 10_000) -> int:
+        budget = parse_budget("auto", crops, detector_steps)
         assert budget is not None and budget.steps is not None
         return budget.steps
 
     assert steps(0) == steps(1) == AUTO_STEPS[0]
     assert AUTO_STEPS[0] < steps(500) < steps(800) < AUTO_STEPS[1]
     assert steps(1_000_000) == AUTO_STEPS[1]
+    assert steps(1_000_000, detector_steps=40) == AUTO_SHARE * 40
 
 
 @pytest.mark.parametrize("text", ["", "0", "0steps", "-3", "three", "3h", "nan", "1e3", "3 4"])
 def test_anything_else_is_an_error_that_names_flag_value_and_forms(text: str) -> None:
     with pytest.raises(UserError, match="^--crop-pretraining .*expected auto, off") as error:
-        parse_budget(text, 500)
+        parse_budget(text, 500, 1000)
     assert text in str(error.value)
     assert "\n" not in str(error.value)
 
@@ -225,6 +227,8 @@ def test_a_classifier_learns_red_from_blue_and_its_accuracy_says_so() -> None:
     said: list[str] = []
     rates = Rates()
     model = classifier(Budget(steps=25), said)
+    for norm in (m for m in model.modules() if isinstance(m, nn.BatchNorm2d)):
+        norm.momentum = 0.3  # statistics that settle within these few steps
     model.eval()
     held_out = red_and_blue(20)
     trainer = fit(model, rates)

@@ -20,6 +20,7 @@ from utils.options import (
     one_of,
     parse_bool,
     parse_float,
+    parse_how_long,
     parse_int,
     parse_text,
 )
@@ -144,7 +145,7 @@ class Config:
         "auto",
         "auto, off, minutes (3) or steps (400steps): without pretrained weights the "
         "backbone first learns to classify the objects' crops",
-        parse_text,
+        parse_how_long,
         group=TRAINING,
         metavar="HOW_LONG",
     )

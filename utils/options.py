@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -57,6 +58,18 @@ def parse_text(text: str) -> str:
     if not text.strip():
         raise ValueError("expected a value")
     return text
+
+
+HOW_LONG = re.compile(r"(?P<number>\d+(\.\d+)?)\s*(?P<unit>m|min|minutes?|steps?)?")
+
+
+def parse_how_long(text: str) -> str:
+    """``auto``, ``off``, minutes (``3``, ``0.5``) or steps (``400steps``)."""
+    word = text.strip().lower()
+    match = HOW_LONG.fullmatch(word)
+    if word in ("auto", "off") or (match and float(match["number"]) > 0):
+        return word
+    raise ValueError("expected auto, off, minutes such as 3, or steps such as 400steps")
 
 
 def one_of(*choices: str) -> Callable[[str], str]:
