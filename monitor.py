@@ -15,11 +15,12 @@ from model.lightning_trainer import DetectorModule
 from pictures import save_detections
 from utils.config import Config
 from utils.console import is_terminal, progress_bar, say, show_table
+from utils.failures import readable_failures
 from utils.gpu_check import make_guard
 from utils.hardware import Machine
 from utils.metrics import SUMMARY_ROWS, CocoMetrics, show
 from utils.progress import progress_bars
-from utils.quiet import interrupts_pass, quieten_libraries
+from utils.quiet import quieten_libraries
 from utils.run_folder import DETECTIONS, make_folder, write_json
 
 METRICS = "metrics.json"
@@ -38,6 +39,8 @@ def launch(config: Config) -> CocoMetrics:
     checkpoint.refuse_contradictions(
         model_name=config.model, image_size=config.image_size, anchor_scale=config.anchor_scale
     )
+    beside = checkpoint.path.parent / f"monitor-{checkpoint.path.stem}"
+    folder = make_folder(Path(config.output) if config.output else beside)
     splits = _open_data(config, checkpoint)
     model = checkpoint.build_model()
     say(
@@ -47,7 +50,7 @@ def launch(config: Config) -> CocoMetrics:
     )
     say("device", str(machine))
 
-    module = DetectorModule(model, checkpoint.description.class_names)
+    module = DetectorModule(model, checkpoint.description.class_names, validation_loss=False)
     guard = make_guard(
         config.gpu, config.delay_time, config.high_temp, config.low_temp, config.max_pause, say
     )
@@ -60,7 +63,7 @@ def launch(config: Config) -> CocoMetrics:
         **machine.trainer_options(),
     )
     loader = make_loader(splits.validation, config.batch_size, workers=config.workers)
-    with interrupts_pass():
+    with readable_failures():
         trainer.validate(module, loader, verbose=False)
     assert module.metrics is not None
     _show(module.metrics)
@@ -69,7 +72,7 @@ def launch(config: Config) -> CocoMetrics:
         f"{module.images_per_second:.1f} it/s (images a second, model and "
         f"post-processing, in batches of {config.batch_size})",
     )
-    folder = _write(config, checkpoint, module)
+    _write(folder, checkpoint, module)
     save_detections(
         module.detector.to(machine.device),
         splits.validation,
@@ -118,11 +121,9 @@ def _show(metrics: CocoMetrics) -> None:
     show_table("Classes", ("class", "objects", "mAP", "mAP50", "mAP75"), [*rows, total])
 
 
-def _write(config: Config, checkpoint: Checkpoint, module: DetectorModule) -> Path:
+def _write(folder: Path, checkpoint: Checkpoint, module: DetectorModule) -> None:
     metrics = module.metrics
     assert metrics is not None
-    beside = checkpoint.path.parent / f"monitor-{checkpoint.path.stem}"
-    folder = make_folder(Path(config.output) if config.output else beside)
     summary = {
         f"{kind} IoU={iou} area={area} maxDets={detections}": _or_none(value)
         for (kind, iou, area, detections), value in zip(SUMMARY_ROWS, metrics.summary, strict=True)
@@ -140,7 +141,6 @@ def _write(config: Config, checkpoint: Checkpoint, module: DetectorModule) -> Pa
         "images_per_second": module.images_per_second,
     }
     write_json(content, folder / METRICS)
-    return folder
 
 
 def _or_none(value: float) -> float | None:

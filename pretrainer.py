@@ -13,10 +13,10 @@ from data.dataset import Dataset
 from model.crop_pretraining import CropClassifier, crop_loader, parse_budget
 from utils.config import Config
 from utils.console import is_terminal, progress_bar, say
+from utils.failures import readable_failures
 from utils.hardware import Machine
 from utils.metrics import show
 from utils.progress import progress_bars
-from utils.quiet import interrupts_pass
 from utils.run_folder import write_json
 
 REPORT = "crop_pretraining.json"
@@ -73,7 +73,7 @@ def pretrain_on_crops(
         callbacks=[*progress_bars(), *callbacks],
         **machine.trainer_options(),
     )
-    with interrupts_pass():
+    with readable_failures():
         trainer.fit(classifier, crop_loader(train.images, train.labels, config.seed))
     accuracy = classifier.to(machine.device).accuracy(held_out.images, held_out.labels)
     say(

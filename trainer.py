@@ -15,7 +15,13 @@ from data.augmentation import TrainingTransform, training_canvas
 from data.dataset import DataSplits, make_loader
 from data.default import DataSource, describe_splits, match_classes
 from model.backbone_weights import find_backbone_weights
-from model.checkpoint import Checkpoint, DetectorDescription, WholeCheckpointIO, load_checkpoint
+from model.checkpoint import (
+    Checkpoint,
+    DetectorDescription,
+    WholeCheckpointIO,
+    load_checkpoint,
+    refuse_to_resume,
+)
 from model.efficient_retinanet import describe_parameters, get_efficient_retinanet
 from model.lightning_trainer import DetectorModule, NonFiniteLoss, Recipe
 from model.run_recorder import RunRecorder
@@ -24,11 +30,12 @@ from pretrainer import pretrain_on_crops
 from utils.config import Config
 from utils.console import is_terminal, progress_bar, say
 from utils.errors import UserError
+from utils.failures import readable_failures
 from utils.gpu_check import make_guard
 from utils.hardware import Machine
 from utils.metrics import show
 from utils.progress import progress_bars
-from utils.quiet import interrupts_pass, quieten_libraries
+from utils.quiet import quieten_libraries
 from utils.run_folder import (
     BEST,
     CONFIG_FILE,
@@ -53,13 +60,19 @@ def launch(config: Config) -> Path:
     machine = Machine.choose(config.device, config.precision)
     pl.seed_everything(config.seed, verbose=False)
     last = find_last(Path(config.resume)) if config.resume else None
-    start = load_checkpoint(last or Path(config.load or "")) if last or config.load else None
+    start = None
+    if last:
+        start = load_checkpoint(last, "--resume")
+        refuse_to_resume(last, config.epochs)
+    elif config.load:
+        start = load_checkpoint(Path(config.load))
 
     source = _data_source(config, start)
     with progress_bar("drawing") as progress:
         splits = source.open(config.cache, progress, overfit=config.overfit)
-    if last and start:
-        splits = match_classes(splits, start.description.class_names, f"the run {last.parent}")
+    known = start.description.class_names if start else ()
+    if start and (last or set(known) == set(splits.class_names)):
+        splits = match_classes(splits, known, str(start.path))
     for label, text in describe_splits(splits, source):
         say(label, text)
     description, model = _build_model(config, splits.class_names, source, start)
@@ -69,6 +82,7 @@ def launch(config: Config) -> Path:
     say("device", str(machine))
 
     run = last.parent if last else _new_run(config, description)
+    write_json(dataclasses.asdict(config), run / CONFIG_FILE)
     say("run", str(run))
     guard = make_guard(
         config.gpu, config.delay_time, config.high_temp, config.low_temp, config.max_pause, say
@@ -147,9 +161,7 @@ def _load_weights(model: RetinaNet, start: Checkpoint, class_names: tuple[str, .
 
 
 def _new_run(config: Config, description: DetectorDescription) -> Path:
-    run = create_run_folder(Path(config.output or "runs"), config.name or description.model_name)
-    write_json(dataclasses.asdict(config), run / CONFIG_FILE)
-    return run
+    return create_run_folder(Path(config.output or "runs"), config.name or description.model_name)
 
 
 def _make_trainer(
@@ -215,7 +227,7 @@ def _fit(
     )
     validation_loader = make_loader(splits.validation, config.batch_size, **loading)
     try:
-        with interrupts_pass():
+        with readable_failures():
             trainer.fit(
                 module,
                 train_loader,

@@ -156,8 +156,9 @@ def main() -> None:
     options = parser.parse_args()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     rows = measure(options.image_size, options.repeats, device)
-    title = f"{Machine(device, 'fp32')}; torch {torch.__version__}, torchvision "
-    table = Table(title=title + torchvision.__version__)
+    versions = f"torch {torch.__version__}, torchvision {torchvision.__version__}"
+    title = f"{Machine(device, 'fp32')}; {versions}"
+    table = Table(title=title)
     for column in rows[0]:
         table.add_column(column)
     for row in rows:

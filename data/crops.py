@@ -15,12 +15,12 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
+from data.augmentation import FILL
 from data.dataset import Dataset, Sample
 
 MARGIN = 1.5  # side of the window that is cut out, in sides of the object's longer side
 BACKGROUND_SHARE = 0.25  # background crops for each object
 MAX_OVERLAP = 0.1  # share of a background window, or of an object, that both may share
-FILL = (124, 116, 104)
 
 
 @dataclass(frozen=True)

@@ -165,7 +165,7 @@ class Dataset(torch.utils.data.Dataset):
         image = read_image(annotation.image_path, annotation.size)
         return Sample(
             image=image,
-            boxes=torch.from_numpy(annotation.boxes.reshape(-1, 4).astype(np.float32)),
+            boxes=torch.from_numpy(_inside(annotation, image.size)),
             labels=torch.tensor(self.labels(index), dtype=torch.int64),
             difficult=torch.from_numpy(annotation.difficult.astype(bool)),
         )
@@ -204,6 +204,21 @@ class Dataset(torch.utils.data.Dataset):
         other = copy.copy(self)
         other.annotations = tuple(self.annotations[i] for i in indices)
         return other
+
+
+def _inside(annotation: Annotation, size: tuple[int, int]) -> np.ndarray:
+    """The boxes clipped to the picture; one without anything inside it is an error."""
+    boxes = annotation.boxes.reshape(-1, 4).astype(np.float32)
+    clipped = boxes.clip(0, np.array([*size, *size], dtype=np.float32))
+    empty = (clipped[:, 2:] <= clipped[:, :2]).any(axis=1)
+    if empty.any():
+        number = int(empty.argmax())
+        raise UserError(
+            f"{annotation.source}: object {number + 1}, {annotation.names[number]}, "
+            f"{boxes[number].tolist()}, lies outside {annotation.image_path}, which is "
+            f"{size[0]}x{size[1]} pixels; was the image resized after it was labelled?"
+        )
+    return clipped
 
 
 def read_image(path: Path, annotated_size: tuple[int, int] | None = None) -> Image.Image:

@@ -28,7 +28,10 @@ class DataSource:
     @classmethod
     def remembered(cls, plain: dict[str, Any], checkpoint: str) -> DataSource:
         """From the ``data`` of a checkpoint; raises UserError when that folder is gone."""
-        source = cls(**plain)
+        try:
+            source = cls(**plain)
+        except TypeError:
+            source = cls("nowhere")
         if source.path and not Path(source.path).is_dir():
             raise UserError(
                 f"--load {checkpoint}: the data set it was trained on, {source.path}, is no longer "

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import re
-import socket
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.error import URLError
 from urllib.parse import urlparse
+from urllib.request import Request, urlopen
 
 import torch
 from efficientnet_pytorch.utils import url_map
 from torch import Tensor
 from torchvision.models import ResNet50_Weights
 
-from utils.errors import UserError
+from utils.errors import UserError, first_line
 
 CONNECT_TIMEOUT = 3.0  # seconds before `auto` takes a silent network for none
 
@@ -159,15 +159,9 @@ def _hash_fits(path: Path) -> bool:
 
 
 def _reachable(url: str) -> bool:
-    host = urlparse(url).hostname or ""
     try:
-        socket.create_connection((host, 443), timeout=CONNECT_TIMEOUT).close()
-    except OSError:
+        # Through a proxy too, where the environment names one.
+        with urlopen(Request(url, method="HEAD"), timeout=CONNECT_TIMEOUT):
+            return True
+    except (OSError, ValueError):
         return False
-    return True
-
-
-def first_line(error: BaseException) -> str:
-    """What a library's exception says, short enough for a ``UserError``."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0][:120]

@@ -18,9 +18,9 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 from torch import Tensor
 from torchvision.models.detection import RetinaNet
 
-from model.backbone_weights import WEIGHTS_FOLLOW, first_line
+from model.backbone_weights import WEIGHTS_FOLLOW
 from model.efficient_retinanet import get_efficient_retinanet
-from utils.errors import UserError
+from utils.errors import UserError, first_line
 
 FORMAT_VERSION = 1
 
@@ -100,17 +100,17 @@ class Checkpoint:
                 )
 
 
-def load_checkpoint(path: Path) -> Checkpoint:
-    """Read ``best.pth`` or ``last.pth``. Raises UserError naming the file and what is wrong."""
+def load_checkpoint(path: Path, flag: str = "--load") -> Checkpoint:
+    """Read ``best.pth`` or ``last.pth``. Raises UserError naming flag, file and what is wrong."""
     if not path.is_file():
-        raise UserError(f"--load {path}: there is no such file; give a checkpoint (.pth).")
+        raise UserError(f"{flag} {path}: there is no such file; give a checkpoint (.pth).")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         # A foreign or cut-off file can stop the unpickler anywhere, with any exception.
         reason = first_line(error)
         raise UserError(
-            f"--load {path}: not a checkpoint of plain tensors and values ({reason}); give the "
+            f"{flag} {path}: not a checkpoint of plain tensors and values ({reason}); give the "
             "best.pth or last.pth of a run."
         ) from error
     try:
@@ -119,7 +119,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         plain["class_names"] = tuple(plain["class_names"])
         if version > FORMAT_VERSION:
             raise UserError(
-                f"--load {path}: written by a newer version (format {version}, this program reads "
+                f"{flag} {path}: written by a newer version (format {version}, this program reads "
                 f"{FORMAT_VERSION}); update the program."
             )
         return Checkpoint(
@@ -132,7 +132,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         )
     except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
         raise UserError(
-            f"--load {path}: loads, but does not describe a detector of this program "
+            f"{flag} {path}: loads, but does not describe a detector of this program "
             f"({error!r}); give the best.pth or last.pth of a run."
         ) from error
 
@@ -149,6 +149,22 @@ def write_whole(content: Any, path: Path) -> None:
         os.replace(aside, path)
     finally:
         aside.unlink(missing_ok=True)
+
+
+def refuse_to_resume(path: Path, epochs: int) -> None:
+    """Raise UserError unless ``path`` holds a run that can go on, to ``epochs`` epochs in all."""
+    content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    if "optimizer_states" not in content:
+        raise UserError(
+            f"--resume {path}: holds a detector and not what its run needs to go on; give the "
+            "run's folder or its last.pth, or start a new run with -t True -l."
+        )
+    done = int(content["epoch"]) + 1
+    if done > epochs:
+        raise UserError(
+            f"--epochs {epochs}: the run {path.parent} has done {done} epochs already; give more "
+            "to extend it."
+        )
 
 
 class WholeCheckpointIO(TorchCheckpointIO):

@@ -141,6 +141,11 @@ class CropClassifier(pl.LightningModule):
         views = random_views(crops, self.side, self.turn)
         logits = self(views)
         loss = F.cross_entropy(logits, labels, label_smoothing=0.05)
+        if not torch.isfinite(loss):
+            raise UserError(
+                f"the loss of crop pre-training is no longer finite at step {self.global_step}; "
+                "give --precision fp32 or --crop-pretraining off."
+            )
         hits = (logits.argmax(dim=1) == labels).float().mean()
         self.log_dict({"crop_loss": loss.detach(), "crop_accuracy": hits}, prog_bar=True)
         return loss

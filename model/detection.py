@@ -15,13 +15,14 @@ Detection = dict[str, Tensor]
 
 
 def losses_and_detections(
-    model: RetinaNet, images: Sequence[Tensor], targets: Sequence[Any]
+    model: RetinaNet, images: Sequence[Tensor], targets: Sequence[Any] | None
 ) -> tuple[Losses, list[Detection]]:
     """Validation losses and detections from a single forward pass.
 
-    images: float (3, H, W) in 0..1. targets: ``boxes`` float (N, 4) xyxy pixels, ``labels``.
-    Torchvision's forward gives the one in training and the other in evaluation mode; a validation
-    wants both, with batch norm in evaluation mode. Detections are in pixels of the images given.
+    images: float (3, H, W) in 0..1. targets: ``boxes`` float (N, 4) xyxy pixels, ``labels``;
+    None leaves the losses empty. Torchvision's forward gives the one in training and the other in
+    evaluation mode; a validation wants both, with batch norm in evaluation mode. Detections are in
+    pixels of the images given.
 
     Only images of one size share a forward pass: padding a picture to the size of its neighbours
     would reach its features through the squeeze-and-excitation means, and the detections of a
@@ -33,7 +34,8 @@ def losses_and_detections(
     detections: list[Detection] = [{} for _ in images]
     totals: Losses = {}
     for rows in rows_of_size.values():
-        losses, found = _forward(model, [images[i] for i in rows], [targets[i] for i in rows])
+        wanted = None if targets is None else [targets[i] for i in rows]
+        losses, found = _forward(model, [images[i] for i in rows], wanted)
         for row, detection in zip(rows, found, strict=True):
             detections[row] = detection
         for name, loss in losses.items():
@@ -42,16 +44,15 @@ def losses_and_detections(
 
 
 def _forward(
-    model: RetinaNet, images: list[Tensor], targets: list[Any]
+    model: RetinaNet, images: list[Tensor], targets: list[Any] | None
 ) -> tuple[Losses, list[Detection]]:
     sizes = [(image.shape[-2], image.shape[-1]) for image in images]
-    batch, targets = model.transform(
-        images, [{"boxes": t["boxes"], "labels": t["labels"]} for t in targets]
-    )
+    boxes = targets and [{"boxes": t["boxes"], "labels": t["labels"]} for t in targets]
+    batch, scaled = model.transform(images, boxes)
     features = list(model.backbone(batch.tensors).values())
     outputs = model.head(features)
     anchors = model.anchor_generator(batch, features)
-    losses = model.compute_loss(targets, outputs, anchors)
+    losses = model.compute_loss(scaled, outputs, anchors) if scaled else {}
 
     anchors_per_location = model.anchor_generator.num_anchors_per_location()
     per_level = [

@@ -22,6 +22,7 @@ from torchvision.models.detection.retinanet import RetinaNetHead
 from torchvision.ops import FeaturePyramidNetwork
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
+from model.anchors import Float32AnchorGenerator
 from model.backbone_weights import BackboneWeights, find_backbone_weights, load_into
 from model.frozen_batch_norm import freeze_batch_norms
 from model.resnet_retinanet import make_resnet50_anchors, make_resnet50_pyramid
@@ -168,7 +169,7 @@ def make_anchor_generator(anchor_scale: float = 1.0) -> AnchorGenerator:
         tuple(anchor_scale * level.anchor_size * scale for scale in ANCHOR_SCALES)
         for level in LEVELS
     )
-    return AnchorGenerator(sizes, (ASPECT_RATIOS,) * len(LEVELS))
+    return Float32AnchorGenerator(sizes, (ASPECT_RATIOS,) * len(LEVELS))
 
 
 def get_efficient_retinanet(

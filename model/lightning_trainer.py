@@ -76,6 +76,7 @@ class DetectorModule(pl.LightningModule):
 
     model: torchvision's RetinaNet or ours. class_names: the K names, label i + 1 is
     ``class_names[i]``. description: plain values that rebuild the model, stored in checkpoints.
+    validation_loss: whether a validation measures the losses too.
     The batches hold uint8 images (3, H, W); they are scaled to 0..1 on the device.
     """
 
@@ -85,12 +86,15 @@ class DetectorModule(pl.LightningModule):
         class_names: tuple[str, ...],
         recipe: Recipe | None = None,
         description: dict[str, Any] | None = None,
+        *,
+        validation_loss: bool = True,
     ) -> None:
         super().__init__()
         self.model = model
         self.class_names = class_names
         self.recipe = recipe = recipe or Recipe()
         self.description = description or {}
+        self.validation_loss = validation_loss
         self.average = AveragedModel(
             model, use_buffers=True, multi_avg_fn=_warmed_up_ema(recipe.ema_decay)
         )
@@ -145,9 +149,12 @@ class DetectorModule(pl.LightningModule):
         images, targets = batch
         with self._timer.measure(len(images), self.device):
             losses, detections = losses_and_detections(
-                self.detector, [_to_unit_range(image) for image in images], targets
+                self.detector,
+                [_to_unit_range(image) for image in images],
+                targets if self.validation_loss else None,
             )
-        self.log("val_loss", sum(losses.values()), batch_size=len(images))
+        if losses:
+            self.log("val_loss", sum(losses.values()), batch_size=len(images))
         self._results += [
             ImageResult.from_tensors(t, d) for t, d in zip(targets, detections, strict=True)
         ]

@@ -12,6 +12,7 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.backbone_utils import BackboneWithFPN
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
+from model.anchors import Float32AnchorGenerator
 from model.backbone_weights import BackboneWeights, load_into
 from model.frozen_batch_norm import freeze_batch_norms
 
@@ -47,4 +48,4 @@ def make_resnet50_pyramid(
 def make_resnet50_anchors(anchor_scale: float = 1.0) -> AnchorGenerator:
     """Torchvision's anchors for this model, times ``anchor_scale``."""
     sizes = tuple(tuple(anchor_scale * size for size in row) for row in ANCHOR_SIZES)
-    return AnchorGenerator(sizes, ((0.5, 1.0, 2.0),) * len(sizes))
+    return Float32AnchorGenerator(sizes, ((0.5, 1.0, 2.0),) * len(sizes))

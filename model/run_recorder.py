@@ -46,9 +46,12 @@ class RunRecorder(pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         known = read_metrics(self.folder / METRICS_FILE)
-        self.rows = [dict(row) for row in known if row["epoch"] <= trainer.current_epoch]
+        past = (row for row in known if row["epoch"] <= trainer.current_epoch)
+        self.rows = [{**row, "epoch": int(row["epoch"])} for row in past]
         # Lightning calls no on_train_epoch_start for the first epoch after a resume.
         self._begin_epoch()
+        if not (self.folder / BEST).is_file():
+            self.best = {}
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._begin_epoch()
@@ -100,7 +103,8 @@ class RunRecorder(pl.Callback):
         write_whole(
             {
                 "detector": self.description.as_plain(),
-                "weights": module.detector.state_dict(),
+                # On the CPU, so that it loads where there is no card.
+                "weights": {k: v.cpu() for k, v in module.detector.state_dict().items()},
                 "epoch": row["epoch"],
                 "metrics": {name: row[name] for name in VALIDATION},
             },

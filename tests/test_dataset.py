@@ -19,6 +19,7 @@ from data.augmentation import TrainingTransform
 from data.dataset import (
     Annotation,
     Dataset,
+    Sample,
     SampleKey,
     SeededSampler,
     Target,
@@ -410,3 +411,18 @@ def test_a_sample_s_randomness_does_not_disturb_the_program_s(cards: Dataset) ->
     assert torch.equal(torch.rand(4), expected)
     assert torch.equal(data[SampleKey(0, 11)][0], first)
     assert not torch.equal(data[SampleKey(0, 12)][0], first)
+
+
+def test_a_box_is_clipped_to_the_picture_and_one_outside_it_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    Image.new("RGB", (40, 30)).save(path)
+
+    def sample(box: list[float]) -> Sample:
+        boxes = np.array([box], dtype=np.float32)
+        flags = np.zeros(1, dtype=bool)
+        annotation = Annotation(path, boxes, ("ace",), flags, (400, 300), "a.xml")
+        return Dataset([annotation], ["ace"]).sample(0)
+
+    assert sample([-3, 5, 50, 20]).boxes.tolist() == [[0, 5, 40, 20]]
+    with pytest.raises(UserError, match=r"a.xml: object 1, ace.*40x30"):
+        sample([200, 100, 300, 200])

@@ -389,3 +389,16 @@ def test_the_head_leaves_autocast_in_float32(b0: RetinaNet) -> None:
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         outputs = b0.head(list(b0.backbone(torch.rand(1, 3, SIDE, SIDE)).values()))
     assert {output.dtype for output in outputs.values()} == {torch.float32}
+
+
+@pytest.mark.parametrize("name", ["efficientnet-b0", "resnet50"])
+def test_anchors_do_not_depend_on_the_precision_of_the_features(name: str) -> None:
+    model = get_efficient_retinanet(2, name, backbone_weights="none", image_size=512)
+    images = ImageList(torch.zeros(1, 3, 512, 512), [(512, 512)])
+    maps = [torch.zeros(1, 1, 64 // 2**i, 64 // 2**i) for i in range(8)][
+        : len(model.anchor_generator.sizes)
+    ]
+    exact = model.anchor_generator(images, maps)[0]
+    rough = model.anchor_generator(images, [m.bfloat16() for m in maps])[0]
+    assert rough.dtype == torch.float32
+    assert torch.equal(exact, rough)

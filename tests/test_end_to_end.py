@@ -6,6 +6,7 @@ import csv
 import json
 import re
 import shlex
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -290,6 +291,35 @@ def test_the_guard_without_a_card_warns_once_and_training_goes_on(
     assert (tmp_path / "run" / "best.pth").is_file()
 
 
+def test_a_damaged_image_is_one_line_that_names_it_also_from_a_worker(
+    cards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    damaged = tmp_path / "cards"
+    shutil.copytree(cards, damaged)
+    (damaged / "train" / "t3.png").write_bytes((cards / "train" / "t3.png").read_bytes()[:60])
+    assert train(damaged, tmp_path, "--epochs", "1", "-w", "1") == 2
+    (line,) = [x for x in capsys.readouterr().err.splitlines() if x.strip()]
+    assert line.startswith(f"error: {damaged / 'train' / 't3.png'}")
+    assert "Traceback" not in line
+
+
+def test_best_pth_and_fewer_epochs_cannot_be_resumed_and_say_why(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--resume", str(run / "best.pth")]) == 2
+    assert "last.pth" in capsys.readouterr().err
+    assert main(["--resume", str(run), "--epochs", "1"]) == 2
+    assert "has done 2 epochs" in capsys.readouterr().err
+
+
+def test_a_run_that_was_extended_remembers_it(cards: Path, tmp_path: Path) -> None:
+    assert train(cards, tmp_path, "--epochs", "1") == 0
+    assert main(["--resume", str(tmp_path / "run"), "--epochs", "2"]) == 0
+    assert [row["epoch"] for row in rows_of(tmp_path / "run")] == ["1", "2"]
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["epochs"] == 2
+    assert main(["--resume", str(tmp_path / "run")]) == 0
+
+
 def test_every_command_of_the_readme_is_understood() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     commands = re.findall(r"^(?:\$ )?python main\.py (.+?)(?:\s+#.*)?$", text, re.MULTILINE)
@@ -310,7 +340,7 @@ def test_the_real_cards_train_for_an_epoch_and_are_monitored(
         "--epochs",
         "1",
         "--image-size",
-        "96",
+        "64",
         "--backbone-weights",
         "none",
         "--anchor-scale",

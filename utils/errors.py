@@ -13,8 +13,18 @@ class UserError(Exception):
     expected and what to do. ``main.py`` alone catches it: it prints the line and exits with 2.
     """
 
+    def __init__(self, message: str) -> None:
+        # A loader's worker hands an error on wrapped in its traceback, its own message last.
+        super().__init__(message.rsplit("utils.errors.UserError: ", 1)[-1].strip())
+
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """`` (did you mean 'queen'?)`` for the nearest of ``known``, or an empty string."""
     near = difflib.get_close_matches(word, list(known), n=1)
     return f" (did you mean {near[0]!r}?)" if near else ""
+
+
+def first_line(error: BaseException) -> str:
+    """What a library's exception says, short enough for a ``UserError``."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0][:120]

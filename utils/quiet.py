@@ -1,32 +1,33 @@
-"""Libraries that say too much, or the wrong thing."""
+"""Libraries that say too much."""
 
 from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from typing import Any
+
+from utils.console import say
 
 # What these warn of is either said by the program itself or is as it should be.
 NOT_FOR_THE_USER = (
     ".*does not have many workers.*",
     ".*exists and is not empty.*",
+    ".*The dirpath has changed.*",
+    ".*GPU available but not used.*",
+    ".*is smaller than the logging interval.*",
     r".*module\(s\) in eval mode.*",
     r".*isinstance\(treespec, LeafSpec\).*",
 )
 
 
 def quieten_libraries() -> None:
-    """Leave the terminal to the program's own lines."""
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    """Leave the terminal to the program's own lines; a warning becomes one of them."""
+    for library in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch"):
+        logging.getLogger(library).setLevel(logging.WARNING)
+    warnings.showwarning = _show_warning
     for text in NOT_FOR_THE_USER:
         warnings.filterwarnings("ignore", text)
 
 
-@contextmanager
-def interrupts_pass() -> Iterator[None]:
-    """Around a Lightning Trainer: Ctrl-C leaves it as KeyboardInterrupt, not as its own exit."""
-    try:
-        yield
-    except SystemExit as error:
-        raise KeyboardInterrupt from error
+def _show_warning(message: Warning | str, *args: Any, **more: Any) -> None:
+    say("warning", str(message))
