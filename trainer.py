@@ -122,14 +122,14 @@ def _build_model(
             data=data,
         )
         return description, description.build()
-    name = config.model or "efficientnet-b0"
+    name = config.of_new_detector("model")
     weights = find_backbone_weights(name, config.backbone_weights)
     say("weights", f"the backbone's are from {weights.origin}")
     description = DetectorDescription(
         model_name=name,
         class_names=class_names,
-        image_size=config.image_size or 512,
-        anchor_scale=config.anchor_scale or 1.0,
+        image_size=config.of_new_detector("image_size"),
+        anchor_scale=config.of_new_detector("anchor_scale"),
         frozen_batch_norm=weights.pretrained,
         trainable_layers=config.trainable_layers if weights.pretrained else None,
         data=data,

@@ -262,7 +262,7 @@ def test_auto_waits_for_a_silent_network_for_a_few_seconds_only(
 ) -> None:
     timeouts: list[float | None] = []
 
-    def connect(address: Any, timeout: float | None = None, **kwargs: Any) -> None:
+    def connect(address: Any, timeout: float | None = None, *args: Any, **kwargs: Any) -> None:
         timeouts.append(timeout)
         raise TimeoutError("timed out")
 

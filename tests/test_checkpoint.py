@@ -20,6 +20,7 @@ from model.checkpoint import (
     DetectorDescription,
     WholeCheckpointIO,
     load_checkpoint,
+    refuse_to_resume,
     write_whole,
 )
 from model.lightning_trainer import DetectorModule
@@ -156,6 +157,17 @@ def test_a_description_with_frozen_batch_norm_rebuilds_it(tmp_path: Path) -> Non
     assert list(rebuilt.state_dict()) == list(model.state_dict())
 
 
+def test_a_description_with_frozen_layers_rebuilds_them_without_a_warning(
+    recwarn: pytest.WarningsRecorder,
+) -> None:
+    model = DetectorDescription(
+        "efficientnet-b0", ("a",), SIDE, frozen_batch_norm=True, trainable_layers=1
+    ).build()
+    body = [p.requires_grad for p in model.backbone.body.parameters()]
+    assert any(body) and not all(body)
+    assert len(recwarn) == 0
+
+
 def test_a_pickle_that_needs_code_is_refused_and_not_run(
     content: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -261,6 +273,25 @@ def test_a_contradicting_flag_is_an_error_that_names_both_values(saved: Path) ->
 
 def test_flags_that_agree_or_were_not_given_are_no_contradiction(saved: Path) -> None:
     load_checkpoint(saved).refuse_contradictions(model_name="efficientnet-b0", anchor_scale=None)
+
+
+# --- resuming ---
+
+
+def test_a_checkpoint_without_the_state_of_its_run_cannot_be_resumed(saved: Path) -> None:
+    with pytest.raises(UserError, match=f"--resume {saved}: .* last.pth"):
+        refuse_to_resume(saved, epochs=9)
+
+
+def test_a_run_with_more_epochs_than_asked_for_is_refused_and_names_both(
+    content: dict[str, Any], tmp_path: Path
+) -> None:
+    path = tmp_path / "last.pth"
+    # Lightning counts epochs from 0.
+    write_whole({**content, "epoch": 4, "optimizer_states": []}, path)
+    refuse_to_resume(path, epochs=5)
+    with pytest.raises(UserError, match=f"--epochs 4: the run {tmp_path} has done 5 epochs"):
+        refuse_to_resume(path, epochs=4)
 
 
 # --- last.pth, which Lightning writes ---

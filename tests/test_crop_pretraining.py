@@ -257,6 +257,17 @@ def test_the_classifier_moves_the_body_it_was_given() -> None:
     assert all(not torch.equal(p, b) for p, b in zip(model.body.parameters(), before, strict=True))
 
 
+@pytest.mark.usefixtures("small_batches")
+def test_a_loss_that_is_no_number_stops_with_a_line_that_says_what_to_do() -> None:
+    model = classifier(Budget(steps=3))
+    before = [p.clone() for p in model.body.parameters()]
+    with torch.no_grad():
+        model.classifier.bias.fill_(math.nan)
+    with pytest.raises(UserError, match="no longer finite at step 0; give --precision fp32"):
+        fit(model)
+    assert all(torch.equal(p, b) for p, b in zip(model.body.parameters(), before, strict=True))
+
+
 def test_accuracy_is_measured_in_evaluation_mode_and_is_nan_without_crops() -> None:
     model = classifier(Budget(steps=1))
     crops, labels = red_and_blue(70)

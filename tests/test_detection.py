@@ -114,6 +114,15 @@ def test_without_grouping_by_size_the_neighbours_would_change_the_detections(
 
 
 @torch.no_grad()
+def test_without_targets_there_are_the_same_detections_and_no_losses(
+    model: RetinaNet, images: list[Tensor], targets: list[dict[str, Tensor]]
+) -> None:
+    losses, found = losses_and_detections(model, images, None)
+    assert losses == {}
+    assert_same_detections(found, losses_and_detections(model, images, targets)[1])
+
+
+@torch.no_grad()
 def test_images_of_one_size_share_a_forward_pass(
     model: RetinaNet, images: list[Tensor], targets: list[dict[str, Tensor]]
 ) -> None:

@@ -414,6 +414,16 @@ def test_the_validation_loss_is_the_same_for_every_batch_size(
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
 
 
+def test_a_validation_without_losses_has_the_same_map(
+    alive: nn.Module, planted: tuple[PicturesInMemory, float]
+) -> None:
+    data, expected = planted
+    module = DetectorModule(copy.deepcopy(alive), NAMES, validation_loss=False)
+    (values,) = quiet_trainer().validate(module, make_loader(data, 3), verbose=False)
+    assert values["mAP"] == pytest.approx(expected, abs=1e-6)
+    assert "val_loss" not in values
+
+
 def test_validation_sees_the_average_alone(
     alive: nn.Module, planted: tuple[PicturesInMemory, float]
 ) -> None:

@@ -167,7 +167,7 @@ def test_a_resumed_run_keeps_the_rows_up_to_where_it_resumes(tmp_path: Path) -> 
     resumed.recorder.load_state_dict(before.recorder.state_dict())
     resumed.start(epoch=2)
     resumed.run_epoch(0.25)
-    assert [row["epoch"].removesuffix(".0") for row in resumed.rows()] == ["1", "2", "3"]
+    assert [row["epoch"] for row in resumed.rows()] == ["1", "2", "3"]
     assert [float(row["mAP"]) for row in resumed.rows()] == pytest.approx([0.1, 0.3, 0.25])
 
 
@@ -183,6 +183,18 @@ def test_a_resumed_run_knows_the_best_map_so_far(tmp_path: Path) -> None:
     assert resumed.best()["epoch"] == 1
     resumed.run_epoch(0.4)
     assert resumed.best()["epoch"] == 3
+
+
+def test_a_resumed_run_whose_best_pth_is_gone_writes_a_new_one(tmp_path: Path) -> None:
+    before = Stage(tmp_path)
+    before.start()
+    before.run_epoch(0.3)
+    (tmp_path / "best.pth").unlink()
+    resumed = Stage(tmp_path)
+    resumed.recorder.load_state_dict(before.recorder.state_dict())
+    resumed.start(epoch=1)
+    resumed.run_epoch(0.2)
+    assert resumed.best()["epoch"] == 2
 
 
 def test_the_first_epoch_after_a_resume_starts_from_zero_without_being_told(

@@ -39,9 +39,13 @@ GUARD = "Temperature guard (with -g True)"
 OUTPUT = "Output"
 
 
+# The defaults of a new detector, in the table below None: a checkpoint has its own.
+NEW_DETECTOR: dict[str, Any] = {"model": "efficientnet-b0", "image_size": 512, "anchor_scale": 1.0}
+
+
 @dataclass(frozen=True)
 class Config:
-    """The configuration of one run; the comments of old are the ``help`` of each field."""
+    """The configuration of one run; each field says what it means in its ``help``."""
 
     # The seven flags of the original.
     path: str | None = _option(
@@ -297,6 +301,11 @@ class Config:
                 f"--low-temp {self.low_temp:g}, --high-temp {self.high_temp:g}: the pause ends at "
                 "the low temperature, so it must be below the high one."
             )
+
+    def of_new_detector(self, name: str) -> Any:
+        """The value of a property that a checkpoint would decide, where there is none."""
+        value = getattr(self, name)
+        return NEW_DETECTOR[name] if value is None else value
 
     @classmethod
     def merged(cls, given: Mapping[str, Any]) -> Config:
