@@ -10,6 +10,7 @@ import csv
 import multiprocessing
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -151,7 +152,13 @@ def _draw_each(
         # Spawned, because forking a process that runs torch's threads can lock up.
         context = multiprocessing.get_context("spawn")
         try:
-            with ProcessPoolExecutor(processes, mp_context=context) as pool:
+            # Ctrl-C is the parent's to handle: its children would each print a traceback.
+            with ProcessPoolExecutor(
+                processes,
+                mp_context=context,
+                initializer=signal.signal,
+                initargs=(signal.SIGINT, signal.SIG_IGN),
+            ) as pool:
                 for rows in pool.map(draw, jobs, chunksize=8):
                     yield rows
                     done += 1

@@ -49,14 +49,17 @@ class RunRecorder(pl.Callback):
         past = (row for row in known if row["epoch"] <= trainer.current_epoch)
         self.rows = [{**row, "epoch": int(row["epoch"])} for row in past]
         # Lightning calls no on_train_epoch_start for the first epoch after a resume.
-        self._begin_epoch()
+        self._begin_epoch(trainer)
         if not (self.folder / BEST).is_file():
             self.best = {}
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._begin_epoch()
+        self._begin_epoch(trainer)
 
-    def _begin_epoch(self) -> None:
+    def _begin_epoch(self, trainer: pl.Trainer) -> None:
+        if trainer.current_epoch + 1 == trainer.max_epochs:
+            # The last epoch is validated whatever --val-every says: it is often the best.
+            trainer.check_val_every_n_epoch = 1
         self._sums, self._images = {}, 0
         self._start, self._train_seconds = time.monotonic(), 0.0
 

@@ -312,10 +312,13 @@ def test_best_pth_and_fewer_epochs_cannot_be_resumed_and_say_why(
     assert "has done 2 epochs" in capsys.readouterr().err
 
 
-def test_a_run_that_was_extended_remembers_it(cards: Path, tmp_path: Path) -> None:
-    assert train(cards, tmp_path, "--epochs", "1") == 0
+def test_a_run_that_was_extended_remembers_it_and_validates_its_last_epoch(
+    cards: Path, tmp_path: Path
+) -> None:
+    assert train(cards, tmp_path, "--epochs", "1", "--val-every", "5") == 0
     assert main(["--resume", str(tmp_path / "run"), "--epochs", "2"]) == 0
     assert [row["epoch"] for row in rows_of(tmp_path / "run")] == ["1", "2"]
+    assert all(row["mAP"] for row in rows_of(tmp_path / "run"))
     assert json.loads((tmp_path / "run" / "config.json").read_text())["epochs"] == 2
     assert main(["--resume", str(tmp_path / "run")]) == 0
 

@@ -271,9 +271,16 @@ def make_guard(
             high_temp,
             low_temp,
             60 * max_pause_minutes,
-            say=lambda line: say("guard", line.removeprefix("Temperature guard: ")),
+            say=lambda line: say("guard", _without_name(line)),
         )
     ]
+
+
+def _without_name(line: str) -> str:
+    """A line of the guard where "guard" stands in front anyway."""
+    return line.replace("WARNING: temperature guard: ", "WARNING: ").removeprefix(
+        "Temperature guard: "
+    )
 
 
 def _refuse_impossible(
