@@ -135,6 +135,7 @@ def test_a_checkpoint_rebuilds_the_model_with_equal_outputs(saved: Path, model: 
     assert (loaded.epoch, loaded.metrics) == (4, {"mAP": 0.5})
     rebuilt = loaded.build_model(score_thresh=0.01)
     assert not any(module.training for module in rebuilt.modules())
+    assert any(isinstance(m, torch.nn.BatchNorm2d) for m in rebuilt.modules()), "it still trains"
     images = pictures((64, 64), (90, 128))
     with torch.no_grad():
         assert_same_detections(rebuilt(images), model(images))

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from utils.console import harmless, is_terminal, progress_bar, say, show_table
-from utils.quiet import interrupts_pass
+from utils.failures import readable_failures
 
 EVIL = [
     ("clear\x1b[2Jscreen", "clear\\x1b[2Jscreen"),
@@ -105,7 +105,7 @@ def test_a_terminal_gets_a_progress_bar(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_ctrl_c_leaves_a_lightning_trainer_as_an_interrupt() -> None:
     """Lightning would end the program by itself, with a status of its own."""
-    with pytest.raises(KeyboardInterrupt), interrupts_pass():
+    with pytest.raises(KeyboardInterrupt), readable_failures():
         raise SystemExit(1)
-    with pytest.raises(ValueError, match="a bug"), interrupts_pass():
+    with pytest.raises(ValueError, match="a bug"), readable_failures():
         raise ValueError("a bug")

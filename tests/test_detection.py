@@ -66,7 +66,8 @@ def test_losses_are_those_of_the_models_own_forward(
     model: RetinaNet, images: list[Tensor], targets: list[dict[str, Tensor]]
 ) -> None:
     pairs = [(images[0], targets[0]), (images[2], targets[2])]
-    for chosen in ([pairs[0]], [pairs[1]], pairs):
+    resized = (images[5], targets[5])
+    for chosen in ([pairs[0]], [pairs[1]], pairs, [resized]):
         batch = [list(part) for part in zip(*chosen, strict=True)]
         losses, _ = losses_and_detections(model, *batch)
         expected = own_losses(model, *batch)

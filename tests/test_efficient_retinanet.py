@@ -361,6 +361,14 @@ def test_batch_norm_is_frozen_with_pretrained_weights_only(
     assert sum(isinstance(m, FrozenBatchNorm2d) for m in model.modules()) == 49
 
 
+def test_batch_norm_that_trains_forgets_its_random_start_within_tens_of_steps(
+    b0: RetinaNet,
+) -> None:
+    momenta = [m.momentum for m in b0.modules() if isinstance(m, nn.BatchNorm2d)]
+    assert len(momenta) == 49
+    assert all((1 - momentum) ** 50 < 0.01 for momentum in momenta)
+
+
 def test_a_frozen_batch_norm_gives_what_the_other_gives_in_evaluation() -> None:
     norm = nn.BatchNorm2d(5, eps=1e-3)
     nn.init.normal_(norm.weight)
