@@ -244,9 +244,10 @@ def _fit(
             f"--learning-rate than {config.learning_rate:g}, or --precision fp32."
         ) from error
     except KeyboardInterrupt:
-        saved = (run / LAST).is_file()
-        hint = f"go on with python main.py --resume {run}" if saved else "no epoch was whole yet"
-        say("stopped", f"in epoch {trainer.current_epoch + 1}, which would start anew; {hint}")
+        hint = "no epoch was whole yet: start again with -t True"
+        if (run / LAST).is_file():
+            hint = f"whole epochs are saved: go on with python main.py --resume {run}"
+        say("stopped", f"in epoch {min(trainer.current_epoch + 1, config.epochs)}; {hint}")
         raise
 
 

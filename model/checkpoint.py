@@ -102,6 +102,10 @@ class Checkpoint:
 
 def load_checkpoint(path: Path, flag: str = "--load") -> Checkpoint:
     """Read ``best.pth`` or ``last.pth``. Raises UserError naming flag, file and what is wrong."""
+    if path.is_dir():
+        raise UserError(
+            f"{flag} {path}: is a folder; give a checkpoint in it, such as {path / 'best.pth'}."
+        )
     if not path.is_file():
         raise UserError(f"{flag} {path}: there is no such file; give a checkpoint (.pth).")
     try:

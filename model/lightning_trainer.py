@@ -178,8 +178,11 @@ class DetectorModule(pl.LightningModule):
         )
         total = int(self.trainer.estimated_stepping_batches)
         warmup = min(self.recipe.warmup_steps, total // 2)
+        # The slope stays what was asked for: random weights that are pushed up to the full rate
+        # within a few steps blow up. A run too short for its warm-up never reaches the peak.
+        peak = warmup / self.recipe.warmup_steps if self.recipe.warmup_steps else 1.0
         schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda step: warmup_cosine(step, warmup, total)
+            optimizer, lambda step: peak * warmup_cosine(step, warmup, total)
         )
         return {
             "optimizer": optimizer,

@@ -54,7 +54,10 @@ def find_last(run: Path) -> Path:
     """The checkpoint that continues a run, from the run's folder or the file itself."""
     last = run / LAST if run.is_dir() else run
     if not last.is_file():
-        raise UserError(f"--resume {run}: there is no {last}; give a run's folder or its {LAST}.")
+        raise UserError(
+            f"--resume {run}: there is no {last}; give a run's folder or its {LAST}. A run that "
+            "was stopped before its first epoch was whole starts anew with -t True."
+        )
     return last
 
 
