@@ -20,10 +20,10 @@ from torchvision.models.detection import RetinaNet
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.retinanet import RetinaNetHead
 from torchvision.ops import FeaturePyramidNetwork
-from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
 from model.anchors import Float32AnchorGenerator
 from model.backbone_weights import BackboneWeights, find_backbone_weights, load_into
+from model.extra_levels import ExtraLevels
 from model.frozen_batch_norm import freeze_batch_norms
 from model.resnet_retinanet import make_resnet50_anchors, make_resnet50_pyramid
 from model.transform import LongerSideTransform
@@ -143,7 +143,7 @@ class EfficientNetPyramid(nn.Module):
         super().__init__()
         self.body = body
         # With equal channel counts P6 is computed from the last pyramid output, not from the tap.
-        extra = LastLevelP6P7(PYRAMID_CHANNELS, PYRAMID_CHANNELS)
+        extra = ExtraLevels(PYRAMID_CHANNELS, PYRAMID_CHANNELS)
         self.fpn = FeaturePyramidNetwork(body.out_channels, PYRAMID_CHANNELS, extra_blocks=extra)
 
     def forward(self, images: Tensor) -> OrderedDict[str, Tensor]:

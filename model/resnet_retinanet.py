@@ -10,10 +10,10 @@ from torch import nn
 from torchvision.models import resnet50
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.backbone_utils import BackboneWithFPN
-from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
 from model.anchors import Float32AnchorGenerator
 from model.backbone_weights import BackboneWeights, load_into
+from model.extra_levels import ExtraLevels
 from model.frozen_batch_norm import freeze_batch_norms
 
 RESNET_LAYERS = ("layer4", "layer3", "layer2", "layer1", "stem")
@@ -41,7 +41,7 @@ def make_resnet50_pyramid(
         return_layers={"layer2": "0", "layer3": "1", "layer4": "2"},
         in_channels_list=[512, 1024, 2048],
         out_channels=256,
-        extra_blocks=LastLevelP6P7(256, 256),
+        extra_blocks=ExtraLevels(256, 256),
     )
 
 

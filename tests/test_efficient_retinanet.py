@@ -25,6 +25,7 @@ from model.efficient_retinanet import (
     get_efficient_retinanet,
     make_anchor_generator,
 )
+from model.extra_levels import ExtraLevels
 from model.frozen_batch_norm import FrozenBatchNorm2d, freeze_batch_norms
 from tests.small_models import SIDE, assert_same_detections, build, enliven, pictures, target
 from utils.errors import UserError
@@ -409,3 +410,23 @@ def test_anchors_do_not_depend_on_the_precision_of_the_features(name: str) -> No
     rough = model.anchor_generator(images, [m.bfloat16() for m in maps])[0]
     assert rough.dtype == torch.float32
     assert torch.equal(exact, rough)
+
+
+def test_the_coarsest_levels_have_the_same_gradients_in_every_precision() -> None:
+    """Single-location maps: in bfloat16 the kernel of a CPU gave gradients out of thin air."""
+    torch.manual_seed(0)
+    levels = ExtraLevels(256, 256).to(memory_format=torch.channels_last)
+    feature = torch.randn(8, 256, 2, 2).to(memory_format=torch.channels_last)
+
+    def gradients(enabled: bool) -> list[torch.Tensor]:
+        levels.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            finest, p6, p7 = levels([feature], [feature], ["0"])[0]
+            (p6.float().square().sum() + p7.float().square().sum()).backward()
+        assert finest is feature
+        return [levels.p6.weight.grad.clone(), levels.p7.weight.grad.clone()]
+
+    exact = gradients(enabled=False)
+    for _ in range(20):
+        for ours, right in zip(gradients(enabled=True), exact, strict=True):
+            assert torch.allclose(ours, right, rtol=1e-4, atol=1e-4)

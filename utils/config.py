@@ -120,7 +120,7 @@ class Config:
     )
     warmup_steps: int = _option(
         100,
-        "steps of linear warm-up before the cosine; a run shorter than twice as many never reaches the peak",
+        "steps of linear warm-up before the cosine; a shorter run never reaches the peak",
         parse_int,
         group=TRAINING,
         check=at_least(0),

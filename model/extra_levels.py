@@ -1,0 +1,26 @@
+"""The two coarsest levels of the pyramid."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torchvision.ops.feature_pyramid_network import LastLevelP6P7
+
+
+class ExtraLevels(LastLevelP6P7):
+    """Torchvision's P6 and P7; on a CPU always in float32.
+
+    On a map of a single location, as small images have it here, the bfloat16 gradient of a stride-2
+    convolution on a CPU (torch 2.15, oneDNN) is whatever lay in memory: up to 1e27, at times nan.
+    These levels are so small that float32 costs nothing.
+    """
+
+    def forward(
+        self, p: list[Tensor], c: list[Tensor], names: list[str]
+    ) -> tuple[list[Tensor], list[str]]:
+        if p[-1].device.type != "cpu":
+            return super().forward(p, c, names)
+        finer = list(p[:-1])
+        with torch.autocast("cpu", enabled=False):
+            levels, names = super().forward([p[-1].float()], [c[-1].float()], names)
+        return [*finer, p[-1], *levels[1:]], names
