@@ -258,7 +258,7 @@ def test_a_description_that_cannot_be_built_is_an_error(
 
 def test_a_missing_file_and_a_folder_are_errors(tmp_path: Path) -> None:
     assert "no such file" in error_of(tmp_path / "nowhere.pth")
-    assert "no such file" in error_of(tmp_path)
+    assert "is a folder" in error_of(tmp_path)
 
 
 # --- flags beside a checkpoint ---
