@@ -43,5 +43,5 @@ bench: $(VENV)/ready-for-tests
 
 overfit: $(VENV)/ready
 	$(BIN)/python main.py -t True -p $(CARDS_DIR) -m efficientnet-b0 --backbone-weights none --overfit 8 \
-		--epochs 20 --batch-size 4 --image-size 256 --scale-jitter 1.05 \
+		--epochs 36 --batch-size 4 --image-size 256 --scale-jitter 1.05 \
 		--crop-pretraining 100steps --name overfit
