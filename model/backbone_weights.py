@@ -7,6 +7,7 @@ import re
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.error import URLError
 from urllib.parse import urlparse
 from urllib.request import Request, urlopen
@@ -110,20 +111,28 @@ def _from_file(path: Path, choice: str) -> BackboneWeights:
 
 
 def _load_state(path: Path, flag: str) -> dict[str, Tensor]:
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        # A foreign or cut-off file can stop the unpickler anywhere, with any exception.
-        reason = first_line(error)
-        raise UserError(
-            f"{flag}: {path} cannot be loaded as plain tensors ({reason}); give a state dict saved "
-            "with torch.save(network.state_dict(), PATH)."
-        ) from error
+    state = load_plain(
+        path,
+        f"{flag}: {path} cannot be loaded as plain tensors",
+        "give a state dict saved with torch.save(network.state_dict(), PATH)",
+    )
     if not isinstance(state, dict) or not all(
         isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()
     ):
         raise UserError(f"{flag}: {path} holds no state dict (names to tensors).")
     return {name: v for name, v in state.items() if not name.startswith(("_fc.", "fc."))}
+
+
+def load_plain(path: Path, refusal: str, advice: str) -> Any:
+    """A file of tensors and plain values, on the CPU; code in it is never run.
+
+    Raises UserError: the refusal, the library's reason in brackets, the advice.
+    """
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        # A foreign or cut-off file can stop the unpickler anywhere, with any exception.
+        raise UserError(f"{refusal} ({first_line(error)}); {advice}.") from error
 
 
 def load_into(network: torch.nn.Module, weights: BackboneWeights, model_name: str) -> None:

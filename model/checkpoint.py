@@ -18,9 +18,9 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 from torch import Tensor
 from torchvision.models.detection import RetinaNet
 
-from model.backbone_weights import WEIGHTS_FOLLOW
+from model.backbone_weights import WEIGHTS_FOLLOW, load_plain
 from model.efficient_retinanet import get_efficient_retinanet
-from utils.errors import UserError, first_line
+from utils.errors import UserError
 
 FORMAT_VERSION = 1
 
@@ -108,15 +108,11 @@ def load_checkpoint(path: Path, flag: str = "--load") -> Checkpoint:
         )
     if not path.is_file():
         raise UserError(f"{flag} {path}: there is no such file; give a checkpoint (.pth).")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        # A foreign or cut-off file can stop the unpickler anywhere, with any exception.
-        reason = first_line(error)
-        raise UserError(
-            f"{flag} {path}: not a checkpoint of plain tensors and values ({reason}); give the "
-            "best.pth or last.pth of a run."
-        ) from error
+    content = load_plain(
+        path,
+        f"{flag} {path}: not a checkpoint of plain tensors and values",
+        "give the best.pth or last.pth of a run",
+    )
     try:
         plain = dict(content["detector"])
         version = plain.pop("format")
