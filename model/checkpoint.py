@@ -23,6 +23,7 @@ from model.efficient_retinanet import get_efficient_retinanet
 from utils.errors import UserError
 
 FORMAT_VERSION = 1
+DEFAULT_THRESHOLD = 0.5
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,9 @@ class Checkpoint:
     """A loaded checkpoint.
 
     epoch: counted from 1. metrics: those of its epoch, empty where none were measured.
+    score_threshold: the one that its validation recommended, None where there was none.
+    training: what the run had done by then (``learning_rate``, its peak; ``steps``; ``images``, of
+    the training split), empty in a file that does not say.
     """
 
     path: Path
@@ -72,6 +76,13 @@ class Checkpoint:
     weights: dict[str, Tensor]
     epoch: int
     metrics: dict[str, float]
+    score_threshold: float | None = None
+    training: dict[str, float] = field(default_factory=dict)
+
+    def threshold(self, asked: float | None = None) -> float:
+        """The score from which detections are shown: as asked, else as recommended, else 0.5."""
+        recommended = DEFAULT_THRESHOLD if self.score_threshold is None else self.score_threshold
+        return recommended if asked is None else asked
 
     def build_model(self, score_thresh: float = 0.05) -> RetinaNet:
         """The trained detector, in evaluation mode."""
@@ -129,12 +140,20 @@ def load_checkpoint(path: Path, flag: str = "--load") -> Checkpoint:
             # Lightning, which writes last.pth, counts epochs from 0.
             epoch=int(content.get("epoch", 0)) + ("pytorch-lightning_version" in content),
             metrics=dict(content.get("metrics", {})),
+            score_threshold=_fraction(content.get("score_threshold")),
+            training={k: float(v) for k, v in content.get("training", {}).items()},
         )
     except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
         raise UserError(
             f"{flag} {path}: loads, but does not describe a detector of this program "
             f"({error!r}); give the best.pth or last.pth of a run."
         ) from error
+
+
+def _fraction(value: Any) -> float | None:
+    if value is not None and not 0 <= value <= 1:
+        raise ValueError(f"score_threshold {value}")
+    return None if value is None else float(value)
 
 
 def write_whole(content: Any, path: Path) -> None:

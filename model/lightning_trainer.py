@@ -16,7 +16,8 @@ from torch.optim.swa_utils import AveragedModel
 from torchvision.models.detection import RetinaNet
 
 from model.detection import losses_and_detections
-from utils.metrics import CocoMetrics, ImageResult, coco_metrics
+from utils.metrics import CocoEvaluation, CocoMetrics, ImageResult
+from utils.operating_point import OperatingPoints
 
 
 class NonFiniteLoss(Exception):
@@ -77,6 +78,8 @@ class DetectorModule(pl.LightningModule):
     model: torchvision's RetinaNet or ours. class_names: the K names, label i + 1 is
     ``class_names[i]``. description: plain values that rebuild the model, stored in checkpoints.
     validation_loss: whether a validation measures the losses too.
+    After a validation ``metrics``, ``results`` (one an image) and ``score_threshold`` (of the
+    highest F1, None where nothing was found) are those of its images.
     The batches hold uint8 images (3, H, W); they are scaled to 0..1 on the device.
     """
 
@@ -100,6 +103,8 @@ class DetectorModule(pl.LightningModule):
         )
         self.average.requires_grad_(False)
         self.metrics: CocoMetrics | None = None
+        self.score_threshold: float | None = None
+        self.results: list[ImageResult] = []
         self._results: list[ImageResult] = []
         self._timer = Timer()
 
@@ -165,9 +170,10 @@ class DetectorModule(pl.LightningModule):
         return self._timer.rate
 
     def on_validation_epoch_end(self) -> None:
-        metrics = coco_metrics(self._results, self.class_names)
-        self._results = []
-        self.metrics = metrics
+        evaluation = CocoEvaluation(self._results, self.class_names)
+        self.results, self._results = evaluation.results, []
+        self.score_threshold = OperatingPoints(evaluation).recommended()
+        self.metrics = metrics = evaluation.metrics
         values = {"mAP": metrics.map, "mAP50": metrics.map_50, "mAP75": metrics.map_75}
         self.log_dict(values)
         self.log("map", metrics.map, prog_bar=True, logger=False)
@@ -195,6 +201,7 @@ class DetectorModule(pl.LightningModule):
         averaged = [name for name in state if name.startswith(prefix)]
         checkpoint["weights"] = {name.removeprefix(prefix): state.pop(name) for name in averaged}
         checkpoint["detector"] = self.description
+        checkpoint["score_threshold"] = self.score_threshold
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         for name, value in checkpoint["weights"].items():

@@ -110,6 +110,12 @@ class RunRecorder(pl.Callback):
                 "weights": {k: v.cpu() for k, v in module.detector.state_dict().items()},
                 "epoch": row["epoch"],
                 "metrics": {name: row[name] for name in VALIDATION},
+                "score_threshold": module.score_threshold,
+                "training": {
+                    "learning_rate": module.recipe.learning_rate,
+                    "steps": module.global_step,
+                    "images": self._images,
+                },
             },
             self.folder / BEST,
         )

@@ -322,3 +322,36 @@ def test_last_pth_holds_the_averaged_weights_as_best_pth_does(
         assert torch.equal(last.weights[name], tensor), name
     kept = torch.load(path, weights_only=True)["state_dict"]
     assert not any(name.startswith("average.module.") for name in kept), "stored twice"
+
+
+# --- the score threshold ---
+
+
+@pytest.mark.parametrize(
+    "stored, asked, used",
+    [(0.37, None, 0.37), (0.37, 0.8, 0.8), (0.37, 0.0, 0.0), (None, None, 0.5), (None, 0.2, 0.2)],
+)
+def test_the_threshold_is_the_asked_one_else_the_stored_else_one_half(
+    stored: float | None,
+    asked: float | None,
+    used: float,
+    content: dict[str, Any],
+    tmp_path: Path,
+) -> None:
+    write_whole({**content, "score_threshold": stored}, tmp_path / "best.pth")
+    assert load_checkpoint(tmp_path / "best.pth").threshold(asked) == used
+
+
+def test_a_checkpoint_of_before_the_thresholds_loads(saved: Path) -> None:
+    old = load_checkpoint(saved)
+    assert old.score_threshold is None and old.threshold() == 0.5 and old.training == {}
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"score_threshold": 7}, {"score_threshold": "high"}, {"training": 3}]
+)
+def test_a_threshold_that_is_none_is_a_readable_error(
+    wrong: dict[str, Any], content: dict[str, Any], tmp_path: Path
+) -> None:
+    write_whole({**content, **wrong}, tmp_path / "best.pth")
+    assert "does not describe a detector" in error_of(tmp_path / "best.pth")

@@ -19,7 +19,17 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from torchvision import tv_tensors
 
-from utils.metrics import SUMMARY_ROWS, CocoMetrics, ImageResult, coco_metrics, show
+from utils.metrics import (
+    FALSE,
+    IGNORED,
+    SUMMARY_ROWS,
+    CocoEvaluation,
+    CocoMetrics,
+    ImageResult,
+    above,
+    coco_metrics,
+    show,
+)
 
 CLASSES = ("ace", "king", "queen")
 few = settings(max_examples=15, deadline=None)
@@ -321,3 +331,58 @@ def test_targets_and_detections_as_the_model_gives_them_make_a_result() -> None:
         for name in ("true_boxes", "true_labels", "difficult", "boxes", "scores", "labels")
     )
     assert coco_metrics([made], CLASSES).objects["king"] == 0
+
+
+def overlap(one: np.ndarray, other: np.ndarray) -> float:
+    corner, end = np.maximum(one[:2], other[:2]), np.minimum(one[2:], other[2:])
+    common = float(np.prod((end - corner).clip(0).astype(float)))
+    sides = (one[2:] - one[:2], other[2:] - other[:2])
+    return common / (sum(float(np.prod(s.astype(float))) for s in sides) - common)
+
+
+def found_by_hand(r: ImageResult) -> list[int]:
+    """COCO's rule in plain words: the surest first, each takes the free object of its name that it
+    overlaps most; what it may take at IoU 0.5, difficult ones last and without counting."""
+    found, taken = [FALSE] * len(r.boxes), set()
+    for row in np.argsort(-r.scores, kind="stable"):
+        free = [
+            (not r.difficult[i], overlap(r.boxes[row], r.true_boxes[i]), i)
+            for i in range(r.objects)
+            if i not in taken and r.true_labels[i] == r.labels[row]
+        ]
+        fitting = [candidate for candidate in free if candidate[1] >= 0.5]
+        if fitting:
+            counts, _, index = max(fitting)
+            taken.add(index)
+            found[row] = index if counts else IGNORED
+    return found
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_objects_found_are_those_of_the_rule_worked_by_hand(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    results = [
+        dataclasses.replace(r, difficult=random.random(r.objects) < 0.3)
+        for r in random_results(seed)
+    ]
+    evaluation = CocoEvaluation(results, CLASSES)
+    expected = [found_by_hand(r) for r in evaluation.results]
+    assert [f.tolist() for f in evaluation.objects_found()] == expected
+    flat = [i for found in expected for i in found]
+    assert min(flat.count(FALSE), sum(i >= 0 for i in flat)) > 5
+    assert seed or IGNORED in flat
+
+
+def test_the_mean_of_a_precision_curve_is_the_class_ap50() -> None:
+    evaluation = CocoEvaluation(random_results(2), (*CLASSES, "absent"))
+    for name, curve in evaluation.precision_curves().items():
+        assert curve.shape == (101,)
+        np.testing.assert_allclose(curve.mean(), evaluation.metrics.class_ap[name][1], atol=1e-12)
+    assert np.isnan(evaluation.precision_curves()["absent"]).all()
+
+
+def test_detections_below_a_score_can_be_left_out() -> None:
+    image = result(true=[[0, 0, 9, 9]], found=[[0, 0, 9, 9]] * 3, scores=[0.49, 0.5, 0.9])
+    (kept,) = above([image], 0.5)
+    assert kept.scores.tolist() == pytest.approx([0.5, 0.9]) and len(kept.boxes) == 2
+    assert kept.objects == 1 and len(image.boxes) == 3

@@ -213,3 +213,14 @@ def test_the_state_of_the_recorder_is_plain(stage: Stage) -> None:
     state = stage.recorder.state_dict()
     torch.save(state, stage.folder / "state.pth")
     assert torch.load(stage.folder / "state.pth", weights_only=True) == state
+
+
+def test_the_best_checkpoint_holds_the_threshold_and_the_training_of_its_epoch(
+    stage: Stage,
+) -> None:
+    stage.module.score_threshold = 0.37
+    stage.run_epoch(0.2, batches=((4, 1.0), (3, 1.0)))
+    stage.module.score_threshold = 0.9
+    stage.run_epoch(0.1)
+    assert stage.best()["score_threshold"] == 0.37
+    assert stage.best()["training"] == {"learning_rate": 1e-3, "steps": 0, "images": 7}

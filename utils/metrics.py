@@ -6,10 +6,12 @@ COCO's definitions: Lin et al., https://arxiv.org/abs/1405.0312.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,8 @@ import numpy as np
 MAX_DETECTIONS = 100
 # pycocotools ignores an object whose area lies outside every range, at every object size.
 IGNORED_AREA = -1.0
+# Of a detection: it found no object; it counts for nothing.
+FALSE, IGNORED = -1, -2
 
 SUMMARY_ROWS = (
     ("AP", "0.50:0.95", "all", 100),
@@ -49,6 +53,20 @@ class ImageResult:
     boxes: np.ndarray
     scores: np.ndarray
     labels: np.ndarray
+
+    @property
+    def objects(self) -> int:
+        """Difficult ones counted."""
+        return len(self.true_boxes)
+
+    def keep(self, detections: np.ndarray) -> ImageResult:
+        """The same image with some of its detections: a bool (M,) or indices."""
+        return dataclasses.replace(
+            self,
+            boxes=self.boxes[detections],
+            scores=self.scores[detections],
+            labels=self.labels[detections],
+        )
 
     @classmethod
     def from_tensors(cls, target: Mapping[str, Any], detection: Mapping[str, Any]) -> ImageResult:
@@ -90,33 +108,87 @@ class CocoMetrics:
         return self.summary[2]
 
 
+class CocoEvaluation:
+    """pycocotools' evaluation of some images, run once and asked several questions.
+
+    results: one entry an image; a repeated image_id counts once. Detections beyond 100 an image
+    and class do not count. ``coco`` is pycocotools' own COCOeval after ``evaluate()``.
+    """
+
+    def __init__(self, results: Sequence[ImageResult], class_names: Sequence[str]) -> None:
+        self.results = unique_images(results)
+        self.class_names = tuple(class_names)
+        self.objects = {
+            name: sum(int(((r.true_labels == k) & ~r.difficult).sum()) for r in self.results)
+            for k, name in enumerate(class_names, start=1)
+        }
+        self.coco = _evaluate(self.results, len(self.class_names))
+
+    @cached_property
+    def metrics(self) -> CocoMetrics:
+        """The twelve numbers, and those of each class."""
+        if not any(self.objects.values()):
+            nan = math.nan
+            classes = dict.fromkeys(self.class_names, (nan,) * 3)
+            return CocoMetrics((nan,) * 12, classes, self.objects)
+        precision = self._precision
+        class_ap = {
+            name: (_mean(precision[:, :, k]), _mean(precision[0, :, k]), _mean(precision[5, :, k]))
+            for k, name in enumerate(self.class_names)
+        }
+        summary = tuple(math.nan if x < 0 else float(x) for x in self.coco.stats)
+        return CocoMetrics(summary, class_ap, self.objects)
+
+    def precision_curves(self) -> dict[str, np.ndarray]:
+        """Precision at IoU 0.5 and recall 0, 0.01, ..., 1 of each class; nan without objects."""
+        return {
+            name: np.where(self._precision[0, :, k] < 0, np.nan, self._precision[0, :, k])
+            for k, name in enumerate(self.class_names)
+        }
+
+    def objects_found(self) -> list[np.ndarray]:
+        """What COCO's rule matched at IoU 0.5: an int (M,) array an image, in ``results``' order.
+
+        The index of the object that a detection found under its name, ``FALSE`` for a false one
+        and ``IGNORED`` for one that lies on a difficult object or beyond the 100.
+        """
+        of_annotation = [(row, i) for row, r in enumerate(self.results) for i in range(r.objects)]
+        of_detection = [(row, i) for row, r in enumerate(self.results) for i in range(len(r.boxes))]
+        found = [np.full(len(r.boxes), IGNORED) for r in self.results]
+        everywhere = self.coco.params.areaRng[0]
+        for image in filter(None, self.coco.evalImgs):
+            if image["aRng"] != everywhere:
+                continue
+            matches, ignored = image["dtMatches"][0], image["dtIgnore"][0]
+            for number, match, ignore in zip(image["dtIds"], matches, ignored, strict=True):
+                row, column = of_detection[number - 1]  # ids begin at 1, in the order given
+                if not ignore:
+                    found[row][column] = of_annotation[int(match) - 1][1] if match else FALSE
+        return found
+
+    @property
+    def _precision(self) -> np.ndarray:
+        # (IoU thresholds, recall steps, classes), of all areas, with 100 detections
+        return self.coco.eval["precision"][:, :, :, 0, -1]
+
+
 def coco_metrics(results: Sequence[ImageResult], class_names: Sequence[str]) -> CocoMetrics:
     """COCO metrics of all images at once, whatever batches they came in.
 
     results: one entry an image; a repeated image_id counts once. Classes without an object are nan
     and left out of the mean. Detections beyond 100 an image and class do not count.
     """
-    unique = sorted({r.image_id: r for r in results}.values(), key=lambda r: r.image_id)
-    objects = {
-        name: sum(int(((r.true_labels == k) & ~r.difficult).sum()) for r in unique)
-        for k, name in enumerate(class_names, start=1)
-    }
-    if not any(objects.values()):
-        nan = float("nan")
-        return CocoMetrics((nan,) * 12, dict.fromkeys(class_names, (nan,) * 3), objects)
-    evaluation = _evaluate(unique, len(class_names))
-    # precision: (IoU thresholds, recall steps, classes, areas, maximum detections)
-    precision = evaluation.eval["precision"][:, :, :, 0, -1]
-    class_ap = {
-        name: (
-            _mean(precision[:, :, k]),
-            _mean(precision[0, :, k]),
-            _mean(precision[5, :, k]),
-        )
-        for k, name in enumerate(class_names)
-    }
-    summary = tuple(math.nan if x < 0 else float(x) for x in evaluation.stats)
-    return CocoMetrics(summary, class_ap, objects)
+    return CocoEvaluation(results, class_names).metrics
+
+
+def unique_images(results: Sequence[ImageResult]) -> list[ImageResult]:
+    """Each image once, by its id; of a repeated one the last."""
+    return sorted({r.image_id: r for r in results}.values(), key=lambda r: r.image_id)
+
+
+def above(results: Sequence[ImageResult], score: float) -> list[ImageResult]:
+    """The same images without the detections whose score is lower than ``score``."""
+    return [r.keep(r.scores >= score) for r in results]
 
 
 def show(value: float) -> str:
