@@ -2,6 +2,7 @@
 
 python main.py -t True -p ./cards -m efficientnet-b4    # train
 python main.py -l ckpt.pth                              # monitor the mAP of a checkpoint
+python main.py -l ckpt.pth --predict ./photos           # find the objects in your own pictures
 """
 
 from __future__ import annotations
@@ -72,11 +73,25 @@ def read_config(arguments: list[str]) -> Config:
             given[name] = option.parse(text)
         except ValueError as error:
             parser.error(f"{flag_of(name)} {text}: {error}")
+    if "predict" in given and (given.get("train") or "resume" in given):
+        parser.error(
+            f"--predict {given['predict']}: finds objects with a trained detector, and does not go "
+            "with -t True or --resume; give one or the other"
+        )
     return resumed_config(given) if "resume" in given else Config.merged(given)
 
 
-def run(config: Config) -> None:
-    """Train or monitor. Heavy imports wait until it is known that they are needed."""
+def run(config: Config) -> int:
+    """Predict, train or monitor; the exit status. Heavy imports wait until they are needed."""
+    if config.predict and not config.load:
+        raise UserError(
+            f"--predict {config.predict}: which detector is meant? Give its checkpoint with -l "
+            "FILE, the best.pth of a run."
+        )
+    if config.predict:
+        import predict
+
+        return predict.launch(config)
     if config.train or config.resume:
         import trainer
 
@@ -87,19 +102,20 @@ def run(config: Config) -> None:
         monitor.launch(config)
     else:
         raise UserError(
-            "nothing to do: give -t True to train, or -l FILE to monitor a checkpoint (--help "
-            "shows everything)."
+            "nothing to do: give -t True to train, or -l FILE to monitor a checkpoint or, with "
+            "--predict PATH, to find the objects in pictures (--help shows everything)."
         )
+    return 0
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The exit status: 0 done, 2 bad input, 130 interrupted."""
+    """The exit status: 0 done, 1 some pictures could not be read, 2 bad input, 130 interrupted."""
     arguments = sys.argv[1:] if arguments is None else arguments
     debug = False
     try:
         config = read_config(arguments)
         debug = config.debug
-        run(config)
+        return run(config)
     except UserError as error:
         if debug:
             raise
@@ -115,7 +131,6 @@ def main(arguments: list[str] | None = None) -> int:
         # Whoever read the output (head, less) is gone; there is no one left to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    return 0
 
 
 if __name__ == "__main__":

@@ -1,37 +1,31 @@
-"""Monitor a checkpoint: its COCO numbers, its speed, and its detections beside ground truth."""
+"""Monitor a checkpoint: its numbers, its speed, and a report on what it can and cannot do."""
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
-import pytorch_lightning as pl
-
-from data.dataset import DataSplits, make_loader
+from data.dataset import DataSplits
 from data.default import DataSource, describe_splits, match_classes
 from model.checkpoint import Checkpoint, load_checkpoint
 from model.efficient_retinanet import describe_parameters
-from model.lightning_trainer import DetectorModule
-from pictures import save_detections
+from report.evaluation import Evaluation
+from reporter import measure, report_folder, say_findings, say_threshold, write_report
 from utils.config import Config
-from utils.console import is_terminal, progress_bar, say, show_table
-from utils.failures import readable_failures
+from utils.console import progress_bar, say, show_table
 from utils.gpu_check import make_guard
 from utils.hardware import Machine
-from utils.metrics import SUMMARY_ROWS, CocoMetrics, show
-from utils.progress import progress_bars
+from utils.metrics import SUMMARY_ROWS, show
+from utils.operating_point import Rates
 from utils.quiet import quieten_libraries
-from utils.run_folder import DETECTIONS, make_folder, write_json
-
-METRICS = "metrics.json"
+from utils.run_folder import DETECTIONS, MONITOR_METRICS, REPORT, make_folder
 
 
-def launch(config: Config) -> CocoMetrics:
+def launch(config: Config) -> Evaluation:
     """Evaluate the checkpoint ``config.load`` on the validation images and show the result.
 
-    The data set is ``config.path`` or the one that the checkpoint remembers. Writes a picture and
-    ``metrics.json`` into ``config.output``, by default a folder beside the checkpoint. Raises
-    UserError for a file that is no checkpoint, data that is not there and flags that contradict.
+    The data set is ``config.path`` or the one that the checkpoint remembers. Writes the report into
+    ``config.output``, by default a folder beside the checkpoint. Raises UserError for a file that
+    is no checkpoint, data that is not there and flags that contradict.
     """
     quieten_libraries()
     machine = Machine.choose(config.device, config.precision)
@@ -39,8 +33,7 @@ def launch(config: Config) -> CocoMetrics:
     checkpoint.refuse_contradictions(
         model_name=config.model, image_size=config.image_size, anchor_scale=config.anchor_scale
     )
-    beside = checkpoint.path.parent / f"monitor-{checkpoint.path.stem}"
-    folder = make_folder(Path(config.output) if config.output else beside)
+    folder = make_folder(Path(config.output) if config.output else report_folder(checkpoint.path))
     splits = _open_data(config, checkpoint)
     model = checkpoint.build_model()
     say(
@@ -50,38 +43,30 @@ def launch(config: Config) -> CocoMetrics:
     )
     say("device", str(machine))
 
-    module = DetectorModule(model, checkpoint.description.class_names, validation_loss=False)
     guard = make_guard(
         config.gpu, config.delay_time, config.high_temp, config.low_temp, config.max_pause, say
     )
-    trainer = pl.Trainer(
-        logger=False,
-        enable_checkpointing=False,
-        enable_model_summary=False,
-        enable_progress_bar=is_terminal(),
-        callbacks=[*progress_bars(), *guard],
-        **machine.trainer_options(),
+    module = measure(
+        checkpoint,
+        splits.validation,
+        machine,
+        batch_size=config.batch_size,
+        workers=config.workers,
+        guard=guard,
     )
-    loader = make_loader(splits.validation, config.batch_size, workers=config.workers)
-    with readable_failures():
-        trainer.validate(module, loader, verbose=False)
-    assert module.metrics is not None
-    _show(module.metrics)
+    evaluation, findings = write_report(
+        folder, checkpoint, splits, module, machine, config.score_threshold
+    )
+    _show(evaluation)
     say(
         "speed",
         f"{module.images_per_second:.1f} it/s (images a second, model and "
         f"post-processing, in batches of {config.batch_size})",
     )
-    _write(folder, checkpoint, module)
-    save_detections(
-        module.detector.to(machine.device),
-        splits.validation,
-        machine,
-        folder / DETECTIONS,
-        threshold=config.score_threshold,
-    )
-    say("saved", f"{folder / DETECTIONS}, {METRICS}")
-    return module.metrics
+    say_threshold(evaluation, checkpoint)
+    say_findings(findings)
+    say("saved", f"{folder / REPORT}, {MONITOR_METRICS}, {DETECTIONS}")
+    return evaluation
 
 
 def _open_data(config: Config, checkpoint: Checkpoint) -> DataSplits:
@@ -101,48 +86,37 @@ def _open_data(config: Config, checkpoint: Checkpoint) -> DataSplits:
     return splits
 
 
-def _show(metrics: CocoMetrics) -> None:
-    show_table(
-        "COCO summary",
-        ("metric", "IoU", "area", "detections", "value"),
-        [
-            (kind, iou, area, str(detections), show(value))
-            for (kind, iou, area, detections), value in zip(
-                SUMMARY_ROWS, metrics.summary, strict=True
-            )
-        ],
-    )
+def _show(evaluation: Evaluation) -> None:
+    metrics, voc, interval = evaluation.metrics, evaluation.voc, evaluation.interval
     rows = [
-        (name, str(metrics.objects[name]), *(show(value) for value in values))
-        for name, values in metrics.class_ap.items()
+        (kind, iou, area, str(detections), show(value))
+        for (kind, iou, area, detections), value in zip(SUMMARY_ROWS, metrics.summary, strict=True)
+    ]
+    show_table("COCO summary", ("metric", "IoU", "area", "detections", "value"), rows)
+    classes = [
+        _row(name, metrics.objects[name], metrics.class_ap[name], evaluation.rates[name])
+        for name in evaluation.class_names
     ]
     overall = (metrics.map, metrics.map_50, metrics.map_75)
-    total = ("all", str(sum(metrics.objects.values())), *(show(value) for value in overall))
-    show_table("Classes", ("class", "objects", "mAP", "mAP50", "mAP75"), [*rows, total])
+    total = _row("all", sum(metrics.objects.values()), overall, evaluation.overall)
+    columns = ("class", "objects", "mAP", "mAP50", "mAP75", "precision", "recall", "F1")
+    title = f"Classes (precision, recall and F1 at score {evaluation.threshold:.2f})"
+    show_table(title, columns, [*classes, total])
+    say(
+        "mAP",
+        f"{show(metrics.map)}; {interval.confidence:.0%} interval over images "
+        f"{show(interval.low)} to {show(interval.high)}",
+    )
+    say(
+        "VOC AP50", f"{show(voc.mean_2007)} by the 2007 rule, {show(voc.mean_2010)} by that of 2010"
+    )
+    say(
+        "original",
+        f"mAP {show(evaluation.original.map)}, mAP50 {show(evaluation.original.map_50)} with "
+        "detections under 0.5 thrown away, as the original project counted",
+    )
 
 
-def _write(folder: Path, checkpoint: Checkpoint, module: DetectorModule) -> None:
-    metrics = module.metrics
-    assert metrics is not None
-    summary = {
-        f"{kind} IoU={iou} area={area} maxDets={detections}": _or_none(value)
-        for (kind, iou, area, detections), value in zip(SUMMARY_ROWS, metrics.summary, strict=True)
-    }
-    classes = {
-        name: dict(zip(("mAP", "mAP50", "mAP75"), map(_or_none, values), strict=True))
-        | {"objects": metrics.objects[name]}
-        for name, values in metrics.class_ap.items()
-    }
-    content = {
-        "checkpoint": str(checkpoint.path),
-        "epoch": checkpoint.epoch,
-        "coco": summary,
-        "classes": classes,
-        "images_per_second": module.images_per_second,
-    }
-    write_json(content, folder / METRICS)
-
-
-def _or_none(value: float) -> float | None:
-    """JSON has no nan."""
-    return None if math.isnan(value) else value
+def _row(name: str, objects: int, ap: tuple[float, ...], rates: Rates) -> tuple[str, ...]:
+    values = (*ap, rates.precision, rates.recall, rates.f1)
+    return (name, str(objects), *map(show, values))

@@ -14,6 +14,7 @@ from torchvision.models.detection import RetinaNet
 from data.augmentation import TrainingTransform, training_canvas
 from data.dataset import DataSplits, make_loader
 from data.default import DataSource, describe_splits, match_classes
+from diagnostics import LowMapDiagnosis
 from model.backbone_weights import find_backbone_weights
 from model.checkpoint import (
     Checkpoint,
@@ -25,28 +26,28 @@ from model.checkpoint import (
 from model.efficient_retinanet import describe_parameters, get_efficient_retinanet
 from model.lightning_trainer import DetectorModule, NonFiniteLoss, Recipe
 from model.run_recorder import RunRecorder
-from pictures import save_curves, save_detections
+from pictures import save_curves
 from pretrainer import pretrain_on_crops
+from run_report import report_run
 from utils.config import Config
 from utils.console import is_terminal, progress_bar, say
 from utils.errors import UserError
 from utils.failures import readable_failures
 from utils.gpu_check import make_guard
 from utils.hardware import Machine
-from utils.metrics import show
 from utils.progress import progress_bars
 from utils.quiet import quieten_libraries
 from utils.run_folder import (
-    BEST,
     CONFIG_FILE,
     CURVES,
-    DETECTIONS,
     LAST,
+    METRICS_FILE,
     create_run_folder,
     find_last,
     write_json,
 )
 
+LOG_EVERY = 5  # steps, for TensorBoard; a tiny epoch is logged whole
 LEAST_OVERFIT_STEPS = 25  # an epoch of --overfit repeats its few images until it has as many
 
 
@@ -87,11 +88,13 @@ def launch(config: Config) -> Path:
     guard = make_guard(
         config.gpu, config.delay_time, config.high_temp, config.low_temp, config.max_pause, say
     )
-    trainer = _make_trainer(config, run, description, machine, guard)
+    watch = LowMapDiagnosis(splits, say)
+    steps = -(-len(splits.train) // config.batch_size)
+    trainer = _make_trainer(config, run, description, machine, [*guard, watch], steps)
     if start is None and not description.frozen_batch_norm:
         pretrain_on_crops(config, model, splits.train, run, machine, guard)
     _fit(config, trainer, model, splits, description, run, last)
-    _report(config, run, splits, machine)
+    report_run(config, run, splits, machine, guard)
     return run
 
 
@@ -169,7 +172,8 @@ def _make_trainer(
     run: Path,
     description: DetectorDescription,
     machine: Machine,
-    guard: list[pl.Callback],
+    watchers: list[pl.Callback],
+    steps_per_epoch: int,
 ) -> pl.Trainer:
     last = ModelCheckpoint(
         dirpath=run,
@@ -184,10 +188,10 @@ def _make_trainer(
         gradient_clip_val=config.gradient_clip or None,
         num_sanity_val_steps=0,
         logger=TensorBoardLogger(run, name="", version=""),
-        log_every_n_steps=5,
+        log_every_n_steps=min(LOG_EVERY, steps_per_epoch),
         enable_model_summary=False,
         enable_progress_bar=is_terminal(),
-        callbacks=[*progress_bars(), *guard, RunRecorder(run, description, say), last],
+        callbacks=[*progress_bars(), *watchers, RunRecorder(run, description, say), last],
         plugins=[WholeCheckpointIO()],
         **machine.trainer_options(),
     )
@@ -247,6 +251,7 @@ def _fit(
         hint = "no epoch was whole yet: start again with -t True"
         if (run / LAST).is_file():
             hint = f"whole epochs are saved: go on with python main.py --resume {run}"
+            save_curves(run / METRICS_FILE, run / CURVES)
         say("stopped", f"in epoch {min(trainer.current_epoch + 1, config.epochs)}; {hint}")
         raise
 
@@ -261,17 +266,3 @@ def _recipe(config: Config, description: DetectorDescription) -> Recipe:
         ema_decay=config.ema_decay,
         seed=config.seed,
     )
-
-
-def _report(config: Config, run: Path, splits: DataSplits, machine: Machine) -> None:
-    """Curves and detections of the best epoch into the run's folder, and the last lines."""
-    best = load_checkpoint(run / BEST)
-    save_curves(run)
-    model = best.build_model().to(machine.device)
-    save_detections(
-        model, splits.validation, machine, run / DETECTIONS, threshold=config.score_threshold
-    )
-    values = ", ".join(f"{name} {show(best.metrics[name])}" for name in ("mAP", "mAP50", "mAP75"))
-    say("best", f"epoch {best.epoch}: {values}")
-    say("saved", f"{run / BEST}, {LAST}, {CURVES}, {DETECTIONS}")
-    say("next", f"python main.py -l {run / BEST}")

@@ -21,9 +21,9 @@ from torchvision.models.detection import RetinaNet
 from model.backbone_weights import WEIGHTS_FOLLOW, load_plain
 from model.efficient_retinanet import get_efficient_retinanet
 from utils.errors import UserError
+from utils.operating_point import DEFAULT_THRESHOLD
 
 FORMAT_VERSION = 1
-DEFAULT_THRESHOLD = 0.5
 
 
 @dataclass(frozen=True)
@@ -67,8 +67,9 @@ class Checkpoint:
 
     epoch: counted from 1. metrics: those of its epoch, empty where none were measured.
     score_threshold: the one that its validation recommended, None where there was none.
-    training: what the run had done by then (``learning_rate``, its peak; ``steps``; ``images``, of
-    the training split), empty in a file that does not say.
+    training: what the run had done by then (``learning_rate``, the peak; ``steps``,
+    ``planned_steps`` and ``warmup_steps``; ``images`` and ``loss`` of the last epoch); empty in a
+    file that does not say.
     """
 
     path: Path

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from main import main, read_config
 from model.checkpoint import load_checkpoint
@@ -123,6 +124,31 @@ def test_a_run_leaves_everything_the_design_promises(run: Path) -> None:
     report = json.loads((run / "crop_pretraining.json").read_text())
     assert report["steps"] == 2
     assert json.loads((run / "config.json").read_text())["epochs"] == 2
+
+
+def test_tensorboard_shows_losses_rate_and_map(run: Path) -> None:
+    events = EventAccumulator(str(run))
+    events.Reload()
+    tags = set(events.Tags()["scalars"])
+    assert tags >= {"loss", "loss_classification", "loss_bbox_regression", "learning_rate"}
+    assert tags >= {"val_loss", "mAP", "mAP50", "mAP75"}
+    rows = rows_of(run)
+    shown = [event.value for event in events.Scalars("mAP")]
+    assert shown == pytest.approx([float(row["mAP"]) for row in rows])
+
+
+def test_a_run_ends_with_the_report_of_its_best_epoch(run: Path) -> None:
+    folder = run / "monitor-best"
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert "data:image/png" in page and "ace" in page
+    for name in ("precision_recall", "thresholds", "confusion", "sizes", "curves", "detections"):
+        assert np.asarray(Image.open(folder / f"{name}.png").convert("RGB")).std() > 5, name
+    measured = json.loads((folder / "metrics.json").read_text())
+    best = load_checkpoint(run / "best.pth")
+    assert measured["coco"]["AP IoU=0.50:0.95 area=all maxDets=100"] == best.metrics["mAP"]
+    assert measured["recommended_score_threshold"] == best.score_threshold
+    assert measured["diagnosis"]
+    assert best.training["steps"] == 2 * best.epoch and best.training["images"] == 8
 
 
 def test_both_checkpoints_load_as_plain_tensors_and_values(run: Path) -> None:

@@ -14,15 +14,16 @@ import pytest
 
 from tests.conftest import ROOT
 
-PACKAGES = ("utils", "data", "model")
+PACKAGES = ("utils", "data", "model", "report")
 # Which parts of the project each part may import. A part is a package or "rooms", the files at
 # the top level but for main.py and example.py.
 MAY_IMPORT = {
     "utils": {"utils"},
     "data": {"utils", "data"},
     "model": {"utils", "model"},
-    "rooms": {"utils", "data", "model", "rooms"},
-    "benchmarks": {"utils", "data", "model", "rooms", "benchmarks"},
+    "report": {"utils", "report"},
+    "rooms": {"utils", "data", "model", "report", "rooms"},
+    "benchmarks": {"utils", "data", "model", "report", "rooms", "benchmarks"},
     "main": {"utils", "data", "model", "rooms"},
     "example": {"model"},
 }

@@ -32,8 +32,12 @@ BOOLEANS = [n for n, o in options().items() if o.parse.__name__ == "parse_bool"]
 def launched(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Config]]:
     """(room, config) of every launch; the rooms themselves stay closed."""
     calls: list[tuple[str, Config]] = []
-    for room in ("trainer", "monitor"):
-        launch = lambda config, room=room: calls.append((room, config))  # noqa: E731
+    for room in ("trainer", "monitor", "predict"):
+
+        def launch(config: Config, room: str = room) -> int:
+            calls.append((room, config))
+            return 0
+
         monkeypatch.setitem(sys.modules, room, SimpleNamespace(launch=launch))
     return calls
 
@@ -59,10 +63,12 @@ def accepted(option: Option) -> str:
     raise AssertionError("no text fits")
 
 
-def test_exactly_the_seven_flags_have_a_short_form_and_stand_outside_the_groups() -> None:
+def test_exactly_the_seven_flags_have_a_short_form_and_stand_with_predict_outside_the_groups() -> (
+    None
+):
     short = {name: option.short for name, option in options().items() if option.short}
     assert short == {name: flag for name, (flag, _) in SEVEN.items()}
-    assert {n for n, o in options().items() if not o.group} == set(SEVEN)
+    assert {n for n, o in options().items() if not o.group} == {*SEVEN, "predict"}
 
 
 @pytest.mark.parametrize("name", SEVEN)
@@ -137,7 +143,7 @@ def test_with_neither_train_nor_load_the_line_says_what_to_give(
 ) -> None:
     for arguments in ([], ["-t", "False"], ["-p", "cards"]):
         line = fails(capsys, *arguments)
-        assert "-t True" in line and "-l FILE" in line
+        assert "-t True" in line and "-l FILE" in line and "--predict PATH" in line
 
 
 @pytest.mark.parametrize(
@@ -194,6 +200,31 @@ def test_without_train_a_checkpoint_is_monitored_and_not_trained(launched: list[
     for train in ([], ["-t", "False"]):
         assert main.main([*train, "-l", "ckpt.pth", "-w", "0"]) == 0
         assert launched.pop() == ("monitor", Config(load="ckpt.pth", workers=0))
+    assert not launched
+
+
+@pytest.mark.parametrize("status", [0, 1])
+def test_predict_goes_to_its_room_whose_status_is_the_programs(
+    monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    configs = []
+
+    def launch(config: Config) -> int:
+        configs.append(config)
+        return status
+
+    monkeypatch.setitem(sys.modules, "predict", SimpleNamespace(launch=launch))
+    assert main.main(["-l", "ckpt.pth", "--predict", "photos", "-t", "False"]) == status
+    assert configs == [Config(load="ckpt.pth", predict="photos")]
+
+
+def test_predict_without_a_checkpoint_or_beside_a_training_is_one_line(
+    launched: list[Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "-l FILE" in fails(capsys, "--predict", "photos")
+    for other in (["-t", "True"], ["-t", "True", "-l", "x.pth"], ["--resume", "runs/x"]):
+        line = fails(capsys, "--predict", "photos", *other)
+        assert "--predict photos" in line and "-t True" in line and "--resume" in line
     assert not launched
 
 

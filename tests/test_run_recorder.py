@@ -28,7 +28,12 @@ class Stage:
         self.folder = folder
         self.said: list[str] = []
         self.module = DetectorModule(nn.Linear(1, 1, bias=False), ("ace",))  # type: ignore[arg-type]
-        self.trainer: Any = SimpleNamespace(current_epoch=0, max_epochs=epochs, callback_metrics={})
+        self.trainer: Any = SimpleNamespace(
+            current_epoch=0,
+            max_epochs=epochs,
+            callback_metrics={},
+            estimated_stepping_batches=80,
+        )
         self.recorder = RunRecorder(folder, DESCRIPTION, lambda label, text: self.said.append(text))
 
     def start(self, epoch: int = 0) -> None:
@@ -223,4 +228,11 @@ def test_the_best_checkpoint_holds_the_threshold_and_the_training_of_its_epoch(
     stage.module.score_threshold = 0.9
     stage.run_epoch(0.1)
     assert stage.best()["score_threshold"] == 0.37
-    assert stage.best()["training"] == {"learning_rate": 1e-3, "steps": 0, "images": 7}
+    assert stage.best()["training"] == {
+        "learning_rate": 1e-3,
+        "steps": 0,
+        "planned_steps": 80,
+        "warmup_steps": 100,
+        "images": 7,
+        "loss": 1.0,
+    }

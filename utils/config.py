@@ -97,6 +97,13 @@ class Config:
         metavar="BOOL",
     )
 
+    predict: str | None = _option(
+        None,
+        "an image or a folder of them, with -l: find and draw the objects in every picture",
+        parse_text,
+        metavar="PATH",
+    )
+
     epochs: int = _option(
         40, "passes over the training images", parse_int, group=TRAINING, check=at_least(1)
     )
@@ -279,9 +286,10 @@ class Config:
         parse_text,
         group=OUTPUT,
     )
-    score_threshold: float = _option(
-        0.5,
-        "detections below are not drawn; metrics always count from 0.05",
+    score_threshold: float | None = _option(
+        None,
+        "detections below are not drawn and not predicted; metrics always count from 0.05 "
+        "[default: what the report recommended, from the checkpoint; else 0.5]",
         parse_float,
         group=OUTPUT,
         check=between(0, 1),

@@ -13,6 +13,7 @@ import numpy as np
 
 from utils.metrics import IGNORED, CocoEvaluation
 
+DEFAULT_THRESHOLD = 0.5  # where nothing can be recommended
 # Steps of a hundredth: a threshold a person can type, the same on every machine.
 THRESHOLDS = tuple(percent / 100 for percent in range(5, 100))
 

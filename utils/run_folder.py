@@ -17,6 +17,8 @@ LAST = "last.pth"
 BEST = "best.pth"
 CURVES = "curves.png"
 DETECTIONS = "detections.png"
+REPORT = "report.html"
+MONITOR_METRICS = "metrics.json"
 
 
 def create_run_folder(output: Path, stem: str) -> Path:
@@ -61,11 +63,15 @@ def find_last(run: Path) -> Path:
     return last
 
 
-def write_json(content: Mapping[str, Any], path: Path) -> None:
-    """Whole or not at all, as everything in a run folder."""
+def write_text(text: str, path: Path) -> None:
+    """As UTF-8, whole or not at all, as everything in a run folder."""
     aside = path.with_name(f".{path.name}")
-    aside.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    aside.write_text(text, encoding="utf-8")
     os.replace(aside, path)
+
+
+def write_json(content: Mapping[str, Any], path: Path) -> None:
+    write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", path)
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -24,20 +24,22 @@ def draw_boxes(
     boxes: Sequence[Sequence[float]],
     labels: Sequence[int],
     captions: Sequence[str],
+    colours: Sequence[str] | None = None,
 ) -> Image.Image:
     """A copy of the image with its boxes.
 
     boxes: (N, 4) xyxy, absolute pixels of the image. labels: (N,), choose the colour.
-    captions: N short texts, drawn at the boxes' upper left corners.
+    captions: N short texts, drawn at the boxes' upper left corners. colours: N of the form
+    ``#RRGGBB``, instead of the labels'.
     """
     drawn = image.convert("RGB")
     pen = ImageDraw.Draw(drawn)
     size = max(10, round(max(drawn.size) / 36))
     line = max(1, round(size / 6))
     font = ImageFont.load_default(size)
-    for box, label, caption in zip(boxes, labels, captions, strict=True):
+    chosen = [colour_of(int(label)) for label in labels] if colours is None else colours
+    for box, colour, caption in zip(boxes, chosen, captions, strict=True):
         left, top, right, bottom = (float(c) for c in box)
-        colour = colour_of(int(label))
         pen.rectangle((left, top, max(left, right), max(top, bottom)), outline=colour, width=line)
         text = pen.textbbox((0, 0), caption, font=font)
         width, height = text[2] + 4, text[3] + 3

@@ -1,0 +1,1 @@
+"""What was measured, put into words and pictures; it knows values only, no model and no data."""

@@ -1,0 +1,182 @@
+"""Measure a checkpoint and write its report: one page, its figures, and ``metrics.json``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytorch_lightning as pl
+
+from data.dataset import Dataset, DataSplits, make_loader
+from diagnostics import diagnosis_lines, examine
+from model.checkpoint import Checkpoint
+from model.efficient_retinanet import describe_parameters
+from model.lightning_trainer import DetectorModule
+from pictures import save_curves, save_detections
+from report import figures
+from report.diagnosis import diagnose
+from report.evaluation import Evaluation, evaluate
+from report.finding import Finding
+from report.galleries import galleries
+from report.page import Contents, render
+from utils.console import is_terminal, say
+from utils.failures import readable_failures
+from utils.hardware import Machine
+from utils.metrics import show
+from utils.progress import progress_bars
+from utils.run_folder import (
+    CURVES,
+    DETECTIONS,
+    METRICS_FILE,
+    MONITOR_METRICS,
+    REPORT,
+    make_folder,
+    write_json,
+    write_text,
+)
+
+
+def measure(
+    checkpoint: Checkpoint,
+    dataset: Dataset,
+    machine: Machine,
+    *,
+    batch_size: int,
+    workers: int,
+    guard: list[pl.Callback],
+) -> DetectorModule:
+    """Run the checkpoint's detector over the data set; its ``results`` hold what came of it.
+
+    The module's model has the weights to look at, in evaluation mode. guard: callbacks that pause
+    a hot card.
+    """
+    module = DetectorModule(
+        checkpoint.build_model(), checkpoint.description.class_names, validation_loss=False
+    )
+    trainer = pl.Trainer(
+        logger=False,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        enable_progress_bar=is_terminal(),
+        callbacks=[*progress_bars(), *guard],
+        **machine.trainer_options(),
+    )
+    loader = make_loader(dataset, batch_size, workers=workers)
+    with readable_failures():
+        trainer.validate(module, loader, verbose=False)
+    return module
+
+
+def write_report(
+    folder: Path,
+    checkpoint: Checkpoint,
+    splits: DataSplits,
+    module: DetectorModule,
+    machine: Machine,
+    asked_threshold: float | None = None,
+) -> tuple[Evaluation, list[Finding]]:
+    """Write everything into ``folder`` and return what was measured and what it means.
+
+    module: as ``measure`` returned it for the validation images. asked_threshold: the user's own,
+    in place of the recommended one.
+    """
+    make_folder(folder)
+    evaluation = evaluate(module.results, module.class_names, asked_threshold)
+    facts = examine(
+        module.model,
+        splits,
+        module.results,
+        checkpoint.threshold(asked_threshold),
+        pretrained=checkpoint.description.frozen_batch_norm,
+        training=checkpoint.training,
+    )
+    findings = diagnose(facts)
+    pngs = {
+        "precision_recall": figures.precision_recall(evaluation),
+        "thresholds": figures.thresholds(evaluation),
+        "confusion": figures.confusion(evaluation),
+        "sizes": figures.sizes(evaluation),
+    }
+    for name, png in pngs.items():
+        (folder / f"{name}.png").write_bytes(png)
+    if (checkpoint.path.parent / METRICS_FILE).is_file():
+        save_curves(checkpoint.path.parent / METRICS_FILE, folder / CURVES)
+        pngs["curves"] = (folder / CURVES).read_bytes()
+    dataset = splits.validation
+    contents = Contents(
+        title=f"{checkpoint.description.model_name}, epoch {checkpoint.epoch}",
+        about=_about(checkpoint, splits, module, machine),
+        evaluation=evaluation,
+        figures=pngs,
+        galleries=galleries(
+            evaluation.outcomes,
+            module.class_names,
+            lambda i: ("/".join(dataset.path(i).parts[-2:]), dataset.sample(i).image),
+        ),
+        findings=findings,
+        train_objects=splits.train.label_counts(),
+    )
+    write_text(render(contents), folder / REPORT)
+    save_detections(module.results, dataset, folder / DETECTIONS, evaluation.threshold)
+    metrics = {
+        "checkpoint": str(checkpoint.path),
+        "epoch": checkpoint.epoch,
+        **evaluation.as_plain(),
+        "diagnosis": [f"{f.title} {f.evidence} {f.advice}" for f in findings],
+        "images_per_second": module.images_per_second,
+    }
+    write_json(metrics, folder / MONITOR_METRICS)
+    return evaluation, findings
+
+
+def report_folder(checkpoint: Path) -> Path:
+    """Where a report goes unless the user says otherwise: beside its checkpoint."""
+    return checkpoint.parent / f"monitor-{checkpoint.stem}"
+
+
+def say_threshold(evaluation: Evaluation, checkpoint: Checkpoint) -> None:
+    """At which score to use the detector, and whether prediction will do so by itself."""
+    best = evaluation.recommended
+    if best is None:
+        say("threshold", "none can be recommended: nothing was detected rightly")
+        return
+    rates = evaluation.points.overall(best)
+    text = (
+        f"{best:.2f} is recommended: precision {show(rates.precision)}, recall "
+        f"{show(rates.recall)}, F1 {show(rates.f1)}"
+    )
+    own = checkpoint.threshold()
+    if own == best:
+        text += "; --predict takes it by itself"
+    else:
+        text += f"; --predict takes {own:.2f} unless --score-threshold {best:.2f} is given"
+    say("threshold", text)
+
+
+def say_findings(findings: Sequence[Finding]) -> None:
+    for line in diagnosis_lines(findings):
+        say("diagnosis", line)
+
+
+def _about(
+    checkpoint: Checkpoint, splits: DataSplits, module: DetectorModule, machine: Machine
+) -> list[tuple[str, str]]:
+    description = checkpoint.description
+    sizes = f"{len(splits.train)} training and {len(splits.validation)} validation images"
+    source = str(description.data.get("path") or "drawn by the program")
+    facts = [
+        ("checkpoint", str(checkpoint.path)),
+        ("model", f"{description.model_name}: {describe_parameters(module.model)}"),
+        ("input", f"{description.image_size} px, anchors scaled by {description.anchor_scale:g}"),
+        ("trained on", source),
+        ("data", f"{splits.layout}: {sizes}"),
+        ("speed", f"{module.images_per_second:.1f} images a second on {machine}"),
+    ]
+    training = checkpoint.training
+    if {"steps", "images", "learning_rate"} <= training.keys():
+        text = (
+            f"{training['steps']:.0f} steps, learning rate up to {training['learning_rate']:g}, "
+            f"{training['images']:.0f} images an epoch"
+        )
+        facts.append(("training", text))
+    return facts

@@ -1,0 +1,25 @@
+"""What the last lines of a training run say."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from run_report import overfit_verdict
+
+
+@pytest.mark.parametrize(
+    "map_50, verdict",
+    [
+        (1.0, "the pipeline can learn"),
+        (0.9, "the pipeline can learn"),
+        (0.6, "is not there yet"),
+        (0.1, "does not learn"),
+        (0.0, "does not learn"),
+        (math.nan, "does not learn"),
+    ],
+)
+def test_overfitting_says_whether_anything_can_be_learned(map_50: float, verdict: str) -> None:
+    line = overfit_verdict(map_50, 8)
+    assert verdict in line and "8 images" in line and "\n" not in line
