@@ -17,7 +17,8 @@ from torchvision.models.detection import RetinaNet
 from torchvision.transforms.v2 import functional as F
 
 import inference
-from inference import Prediction, find_pictures, predict
+from data.unlabelled import find_pictures
+from inference import Prediction, predict
 from tests.small_models import build, enliven
 from utils.errors import UserError
 

@@ -386,3 +386,19 @@ def test_detections_below_a_score_can_be_left_out() -> None:
     (kept,) = above([image], 0.5)
     assert kept.scores.tolist() == pytest.approx([0.5, 0.9]) and len(kept.boxes) == 2
     assert kept.objects == 1 and len(image.boxes) == 3
+
+
+def test_a_detection_of_background_is_left_out() -> None:
+    nothing = {
+        "boxes": np.zeros((0, 4)),
+        "labels": np.zeros(0, int),
+        "difficult": np.zeros(0, bool),
+    }
+    found = {
+        "boxes": torch.tensor([[0.0, 0, 9, 9], [1, 1, 5, 5]]),
+        "scores": torch.tensor([0.9, 0.8]),
+        "labels": torch.tensor([0, 2]),
+    }
+    kept = ImageResult.from_tensors({**nothing, "image_id": 3}, found)
+    assert kept.labels.tolist() == [2] and kept.boxes.tolist() == [[1, 1, 5, 5]]
+    assert kept.scores.tolist() == pytest.approx([0.8])

@@ -19,9 +19,10 @@ from PIL import ExifTags, Image
 from pycocotools.coco import COCO
 
 import predict
+import prediction_files
 from main import main
 from model.checkpoint import DetectorDescription, load_checkpoint, write_whole
-from predict import drawn_names
+from prediction_files import drawn_names
 from tests.small_models import SIDE, enliven
 from tests.test_inference import noise, saved
 from utils.console import harmless
@@ -222,7 +223,7 @@ def test_escapes_in_a_name_are_shown_and_not_obeyed(
         captions.extend(texts)
         return image
 
-    monkeypatch.setattr(predict, "draw_boxes", draw)
+    monkeypatch.setattr(prediction_files, "draw_boxes", draw)
     assert run(checkpoint, photos / "a.png", "--score-threshold", "0.02").status == 0
     assert captions and all(caption.isprintable() for caption in captions)
     assert {caption.rsplit(maxsplit=1)[0] for caption in captions} <= set(map(harmless, NAMES))
@@ -364,14 +365,14 @@ def test_what_was_found_is_kept_when_the_user_or_the_disk_ends_it(
     status: int,
     words: str,
 ) -> None:
-    save = predict._save_drawn
+    save = prediction_files._save_drawn
 
     def interrupted(prediction: Any, path: Path) -> None:
         if path.name == "c.jpg":
             raise trouble
         save(prediction, path)
 
-    monkeypatch.setattr(predict, "_save_drawn", interrupted)
+    monkeypatch.setattr(prediction_files, "_save_drawn", interrupted)
     output = checkpoint.parent / "results"
     result = run(checkpoint, three, "--output", str(output), "--score-threshold", "0.05")
     assert result.status == status and words in result.err and len(result.err.splitlines()) == 1
@@ -392,7 +393,7 @@ def small_disk() -> Iterator[None]:
 
 
 def test_a_piece_that_a_full_disk_cut_short_is_taken_away(small_disk: None, tmp_path: Path) -> None:
-    file = predict._GrowingFile(tmp_path / "x.json", "[", "]")
+    file = prediction_files._GrowingFile(tmp_path / "x.json", "[", "]")
     file.add("1, 2")
     with pytest.raises(OSError):
         file.add(", 3" * 2000)
@@ -437,7 +438,7 @@ def test_a_picture_longer_than_jpeg_allows_is_drawn_smaller(
     result = run(checkpoint, saved(tmp_path / "strip.png", noise(1, (66_000, 3))))
     assert result.status == 0
     with Image.open(result.folder / "images" / "strip.jpg") as picture:
-        assert picture.size[0] == predict.JPEG_LONGEST
+        assert picture.size[0] == prediction_files.JPEG_LONGEST
 
 
 def test_the_guard_rests_after_every_batch_and_an_unknown_temperature_stops_nothing(

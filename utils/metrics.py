@@ -70,8 +70,11 @@ class ImageResult:
 
     @classmethod
     def from_tensors(cls, target: Mapping[str, Any], detection: Mapping[str, Any]) -> ImageResult:
-        """From a target (``boxes``, ``labels``, ``difficult``, ``image_id``) and a detection."""
-        return cls(
+        """From a target (``boxes``, ``labels``, ``difficult``, ``image_id``) and a detection.
+
+        A detection of label 0, background, names no object and is left out.
+        """
+        every = cls(
             image_id=int(target["image_id"]),
             true_boxes=_array(target["boxes"]),
             true_labels=_array(target["labels"]),
@@ -80,6 +83,7 @@ class ImageResult:
             scores=_array(detection["scores"]),
             labels=_array(detection["labels"]),
         )
+        return every.keep(every.labels > 0)
 
 
 @dataclass(frozen=True)
