@@ -244,6 +244,15 @@ def test_every_cause_alone_is_the_only_accusation(
         assert named == {planted}
 
 
+def test_a_backbone_that_knows_nothing_names_at_random_without_shuffled_labels(
+    frozen_by_hand: RetinaNet,
+) -> None:
+    splits = splits_of(labelled(40))
+    findings = look(frozen_by_hand, splits, results_of(splits.validation, says=shuffled))
+    assert_first(findings, FROZEN)
+    assert len(findings) == 1
+
+
 # What must not be mistaken for them.
 
 
@@ -301,6 +310,13 @@ def test_two_names_exchanged_are_told_from_names_at_random(model: RetinaNet) -> 
     assert findings[0].title == "The names 'ace', 'king' are exchanged."
     assert findings[0].severity == pytest.approx(0.5)
     assert len(findings) == 1
+
+
+def test_two_of_three_names_exchanged_are_not_called_chance() -> None:
+    """A third is right, as many as by chance: but the names do go with the objects."""
+    naming = look_at_names([[0, 50, 0], [50, 0, 0], [0, 0, 50]])
+    assert naming.right / naming.named == pytest.approx(naming.chance)
+    assert naming.exchanged == ((0, 1),) and not naming.at_chance
 
 
 def test_names_moved_on_by_one_are_a_circle(model: RetinaNet) -> None:
