@@ -20,6 +20,7 @@ from model.lightning_trainer import DetectorModule
 from report.diagnosis import diagnose
 from report.facts import Facts, ParameterFacts, ThresholdFacts
 from report.finding import Finding
+from report.measured import overview
 from utils.anchor_coverage import AnchorFit
 from utils.errors import first_line
 from utils.metrics import MAX_DETECTIONS, CocoEvaluation, ImageResult, above, unique_images
@@ -69,7 +70,9 @@ class LowMapDiagnosis(pl.Callback):
             return
         self.said = True
         try:
-            lines = diagnosis_lines(diagnose(self._facts(trainer, pl_module)))
+            facts = self._facts(trainer, pl_module)
+            lines = diagnosis_lines(diagnose(facts))
+            lines += [f"{label}: {text}" for label, text in overview(facts)]
         except Exception as error:
             what = f"{type(error).__name__}, {first_line(error)}"
             self._say("diagnosis", f"mAP is low, but finding out why failed: {what}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from report.diagnosis import diagnose
 from report.evaluation import Evaluation, evaluate
 from report.finding import Finding
 from report.galleries import galleries
+from report.measured import measured
 from report.page import Contents, render
 from utils.console import is_terminal, say
 from utils.failures import readable_failures
@@ -91,6 +93,37 @@ def write_report(
         training=checkpoint.training,
     )
     findings = diagnose(facts)
+    dataset = splits.validation
+    contents = Contents(
+        title=f"{checkpoint.description.model_name}, epoch {checkpoint.epoch}",
+        about=_about(checkpoint, splits, module, machine),
+        evaluation=evaluation,
+        figures=_draw_figures(folder, evaluation, checkpoint.path.parent / METRICS_FILE),
+        galleries=galleries(
+            evaluation.outcomes,
+            module.class_names,
+            lambda i: ("/".join(dataset.path(i).parts[-2:]), dataset.sample(i).image),
+        ),
+        findings=findings,
+        measured=measured(facts),
+        train_objects=splits.train.label_counts(),
+    )
+    write_text(render(contents), folder / REPORT)
+    save_detections(module.results, dataset, folder / DETECTIONS, evaluation.threshold)
+    numbers = {
+        "checkpoint": str(checkpoint.path),
+        "epoch": checkpoint.epoch,
+        **evaluation.as_plain(),
+        "diagnosis": [dataclasses.asdict(finding) for finding in findings],
+        "measured": dict(contents.measured),
+        "images_per_second": module.images_per_second,
+    }
+    write_json(numbers, folder / MONITOR_METRICS)
+    return evaluation, findings
+
+
+def _draw_figures(folder: Path, evaluation: Evaluation, epochs: Path) -> dict[str, bytes]:
+    """PNGs by name, also written into the folder. epochs: a run's ``metrics.csv``, if any."""
     pngs = {
         "precision_recall": figures.precision_recall(evaluation),
         "thresholds": figures.thresholds(evaluation),
@@ -99,34 +132,10 @@ def write_report(
     }
     for name, png in pngs.items():
         (folder / f"{name}.png").write_bytes(png)
-    if (checkpoint.path.parent / METRICS_FILE).is_file():
-        save_curves(checkpoint.path.parent / METRICS_FILE, folder / CURVES)
+    if epochs.is_file():
+        save_curves(epochs, folder / CURVES)
         pngs["curves"] = (folder / CURVES).read_bytes()
-    dataset = splits.validation
-    contents = Contents(
-        title=f"{checkpoint.description.model_name}, epoch {checkpoint.epoch}",
-        about=_about(checkpoint, splits, module, machine),
-        evaluation=evaluation,
-        figures=pngs,
-        galleries=galleries(
-            evaluation.outcomes,
-            module.class_names,
-            lambda i: ("/".join(dataset.path(i).parts[-2:]), dataset.sample(i).image),
-        ),
-        findings=findings,
-        train_objects=splits.train.label_counts(),
-    )
-    write_text(render(contents), folder / REPORT)
-    save_detections(module.results, dataset, folder / DETECTIONS, evaluation.threshold)
-    metrics = {
-        "checkpoint": str(checkpoint.path),
-        "epoch": checkpoint.epoch,
-        **evaluation.as_plain(),
-        "diagnosis": [f"{f.title} {f.evidence} {f.advice}" for f in findings],
-        "images_per_second": module.images_per_second,
-    }
-    write_json(metrics, folder / MONITOR_METRICS)
-    return evaluation, findings
+    return pngs
 
 
 def report_folder(checkpoint: Path) -> Path:

@@ -31,8 +31,8 @@ class Contents:
     """What a report shows.
 
     title: the detector's name. about: (label, text) facts on checkpoint, data and machine.
-    figures: name to PNG. findings: the ranked diagnosis. train_objects: objects of each class in
-    the training images.
+    figures: name to PNG. findings: the ranked diagnosis. measured: (what, its figures), the facts
+    behind it. train_objects: objects of each class in the training images.
     """
 
     title: str
@@ -41,6 +41,7 @@ class Contents:
     figures: Mapping[str, bytes]
     galleries: Sequence[Gallery]
     findings: Sequence[Finding]
+    measured: Sequence[tuple[str, str]] = ()
     train_objects: Mapping[str, int] = field(default_factory=dict)
 
 

@@ -374,6 +374,8 @@ def test_the_real_cards_train_for_an_epoch_and_are_monitored(
         "none",
         "--anchor-scale",
         "0.25",
+        "--batch-size",
+        "32",
         "--crop-pretraining",
         "2steps",
         "-d",

@@ -383,19 +383,21 @@ def test_what_was_found_is_kept_when_the_user_or_the_disk_ends_it(
     assert {p.name for p in output.iterdir()} == {"images", *RESULTS}
 
 
-@pytest.fixture
+@contextlib.contextmanager
 def small_disk() -> Iterator[None]:
-    """No file may grow beyond 3000 bytes."""
+    """No file may grow beyond 3000 bytes, the log of the tests included: keep it short."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (3000, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_a_piece_that_a_full_disk_cut_short_is_taken_away(small_disk: None, tmp_path: Path) -> None:
+def test_a_piece_that_a_full_disk_cut_short_is_taken_away(tmp_path: Path) -> None:
     file = prediction_files._GrowingFile(tmp_path / "x.json", "[", "]")
     file.add("1, 2")
-    with pytest.raises(OSError):
+    with small_disk(), pytest.raises(OSError):
         file.add(", 3" * 2000)
     assert not (tmp_path / "x.json").exists()
     file.close()

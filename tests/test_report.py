@@ -38,7 +38,8 @@ def page_of(evaluation: Evaluation, names: tuple[str, ...] = CLASSES) -> str:
         for name in ("precision_recall", "thresholds", "confusion", "sizes")
     }
     about = [("checkpoint", "runs/x/best.pth")]
-    return render(Contents("detector", about, evaluation, pngs, shown, [FINDING]))
+    facts = [("recall", "<0.5")]
+    return render(Contents("detector", about, evaluation, pngs, shown, [FINDING], facts))
 
 
 def perfect(names: int = 3) -> list[ImageResult]:
