@@ -373,6 +373,13 @@ def test_the_objects_found_are_those_of_the_rule_worked_by_hand(seed: int) -> No
     assert seed or IGNORED in flat
 
 
+def test_the_object_found_does_not_depend_on_ranges_of_size() -> None:
+    """Of a small and a medium object COCO's count of medium ones takes the medium one."""
+    small, medium = [0, 0, 31, 31], [0, 0, 33, 33]
+    evaluation = CocoEvaluation([result(true=[small, medium], found=[small])], CLASSES)
+    assert evaluation.objects_found()[0].tolist() == [0]
+
+
 def test_the_mean_of_a_precision_curve_is_the_class_ap50() -> None:
     evaluation = CocoEvaluation(random_results(2), (*CLASSES, "absent"))
     for name, curve in evaluation.precision_curves().items():

@@ -16,7 +16,7 @@ from PIL import Image
 from report import figures
 from report.evaluation import Evaluation, evaluate
 from report.finding import Finding
-from report.galleries import IMAGES_EACH, Gallery, galleries
+from report.galleries import IMAGES_EACH, MISSED, RIGHT, Gallery, galleries
 from report.page import Contents, largest_confusions, render
 from tests.test_metrics import CLASSES, random_boxes, random_results, result
 from utils.metrics import ImageResult, above, coco_metrics
@@ -208,6 +208,23 @@ def test_a_gallery_shows_ground_truth_and_prediction_each_with_its_boxes() -> No
     change = np.abs(truth - prediction).max(axis=2) > 60
     assert change[10:60, 8:13].mean() > 0.3, "the left edge of the missed object"
     assert not change[:, 200:].any()
+
+
+def test_the_colour_of_a_box_says_what_became_of_it() -> None:
+    """Missed and found, of one class, whose own colour is neither."""
+    image = result(1, [BOX, ELSEWHERE], [ELSEWHERE])
+    grey = Image.new("RGB", (350, 280), "#808080")
+    judged = evaluate([image], CLASSES).outcomes
+    missed = galleries(judged, CLASSES, lambda _: ("a.jpg", grey))[0].exhibits[0]
+    truth, prediction = (
+        np.asarray(Image.open(io.BytesIO(jpeg))).astype(int)
+        for jpeg in (missed.truth, missed.prediction)
+    )
+    left_edges = [(truth, BOX, MISSED), (truth, ELSEWHERE, RIGHT), (prediction, ELSEWHERE, RIGHT)]
+    for pixels, (x, y, _, _), colour in left_edges:
+        expected = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
+        shown = pixels[y + 20 : y + 40, x].mean(axis=0)
+        np.testing.assert_allclose(shown, expected, atol=40)
 
 
 def test_a_gallery_has_a_bounded_number_of_images() -> None:
