@@ -3,102 +3,28 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 
 import numpy as np
-import pytorch_lightning as pl
 import torch
 from PIL import ExifTags, Image
 from torch import nn
 from torchvision.models.detection import RetinaNet
-from torchvision.ops import FrozenBatchNorm2d, box_iou
+from torchvision.ops import FrozenBatchNorm2d
 
 from data.dataset import Annotation, Dataset, DataSplits
 from model.anchor_fit import anchor_fit
-from model.lightning_trainer import DetectorModule
-from report.diagnosis import diagnose
 from report.facts import Facts, ParameterFacts, ThresholdFacts
 from report.finding import Finding
-from report.measured import overview
 from utils.anchor_coverage import AnchorFit
-from utils.errors import first_line
+from utils.boxes import iou
 from utils.metrics import MAX_DETECTIONS, CocoEvaluation, ImageResult, above, unique_images
-from utils.operating_point import DEFAULT_THRESHOLD, OperatingPoints
+from utils.operating_point import OperatingPoints
 from utils.outcomes import SAME_PLACE
 
 LEAST_SCORE = 0.05
 ANCHOR_IMAGES = 500
-LOW_MAP_50 = 0.01
-FIRST_EPOCH = 2  # before, nothing has been learned that could be judged
 TURNED = (5, 6, 7, 8)  # EXIF orientations that exchange width and height
-
-
-class LowMapDiagnosis(pl.Callback):
-    """Says why, once in a run, at the first validation from epoch 2 on with mAP50 under 0.01.
-
-    say: prints a line. threshold: the score from which detections would be shown. A failure of the
-    diagnosis is said in one line, and training goes on.
-    """
-
-    def __init__(
-        self,
-        splits: DataSplits,
-        say: Callable[[str, str], None],
-        threshold: float = DEFAULT_THRESHOLD,
-    ) -> None:
-        self.splits = splits
-        self.threshold = threshold
-        self.said = False
-        self._say = say
-
-    def state_dict(self) -> dict[str, bool]:
-        return {"said": self.said}
-
-    def load_state_dict(self, state_dict: dict[str, bool]) -> None:
-        self.said = state_dict["said"]
-
-    # The recorder forgets the metrics when the epoch ends, which is later than this.
-    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if self.said or trainer.sanity_checking or trainer.current_epoch + 1 < FIRST_EPOCH:
-            return
-        if not trainer.is_global_zero:
-            return
-        assert isinstance(pl_module, DetectorModule)
-        metrics = pl_module.metrics
-        if metrics is None or metrics.map_50 >= LOW_MAP_50:
-            return
-        self.said = True
-        try:
-            facts = self._facts(trainer, pl_module)
-            lines = diagnosis_lines(diagnose(facts))
-            lines += [f"{label}: {text}" for label, text in overview(facts)]
-        except Exception as error:
-            what = f"{type(error).__name__}, {first_line(error)}"
-            self._say("diagnosis", f"mAP is low, but finding out why failed: {what}")
-            return
-        self._say("diagnosis", "why mAP is low, the most likely cause first:")
-        for line in lines:
-            self._say("", line)
-
-    def _facts(self, trainer: pl.Trainer, module: DetectorModule) -> Facts:
-        training = {
-            "learning_rate": module.recipe.learning_rate,
-            "warmup_steps": module.recipe.warmup_steps,
-            "steps": trainer.global_step,
-            "planned_steps": float(trainer.estimated_stepping_batches),
-            "images": len(self.splits.train),
-        }
-        if "loss" in trainer.callback_metrics:
-            training["loss"] = float(trainer.callback_metrics["loss"])
-        return examine(
-            module.model,
-            self.splits,
-            module.results,
-            self.threshold,
-            pretrained=bool(module.description.get("frozen_batch_norm")),
-            training=training,
-        )
 
 
 def diagnosis_lines(findings: Sequence[Finding]) -> list[str]:
@@ -117,17 +43,18 @@ def examine(
     *,
     pretrained: bool,
     training: Mapping[str, float],
+    evaluation: CocoEvaluation | None = None,
 ) -> Facts:
     """Measure what a diagnosis needs. Nothing is changed and no picture is decoded.
 
     model: the one that trains; the averaged weights train nowhere and would hide what is frozen.
     results: of the validation images. threshold: the score from which detections are shown.
     pretrained: whether the backbone was built for weights that had learned something. training: see
-    ``Facts.training``; may be empty.
+    ``Facts.training``; may be empty. evaluation: of the same results, where it was made already.
     """
     class_names = splits.class_names
     results = unique_images(above(results, LEAST_SCORE))
-    evaluation = CocoEvaluation(results, class_names)
+    evaluation = evaluation or CocoEvaluation(results, class_names)
     scores = np.concatenate([np.zeros(0, np.float32), *(r.scores for r in results)])
     recall_any, recall_named, names = _places(results, len(class_names))
     return Facts(
@@ -162,7 +89,7 @@ def _places(
         surest = np.argsort(-image.scores, kind="stable")[:MAX_DETECTIONS]
         if not len(counted) or not len(surest):
             continue
-        overlap = _iou(image.boxes[surest], image.true_boxes)
+        overlap = iou(image.boxes[surest], image.true_boxes)
         said = image.labels[surest]
         there = overlap >= SAME_PLACE
         own = there & (overlap.argmax(axis=1)[:, None] == np.arange(image.objects))
@@ -177,12 +104,6 @@ def _places(
     if not objects:
         return math.nan, math.nan, matrix
     return found / objects, found_named / objects, matrix
-
-
-def _iou(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """(M, N) of xyxy boxes (M, 4) and (N, 4)."""
-    first, second = (torch.from_numpy(b.astype(np.float64).reshape(-1, 4)) for b in (boxes, others))
-    return box_iou(first, second).nan_to_num().numpy()
 
 
 def _threshold_facts(points: OperatingPoints, scores: np.ndarray, value: float) -> ThresholdFacts:
@@ -240,17 +161,17 @@ def _anchor_facts(model: RetinaNet, dataset: Dataset) -> AnchorFit | None:
 
 
 def _image_size(annotation: Annotation) -> tuple[int, int] | None:
-    """(width, height), from the annotation or the file's header; None where neither says it."""
-    return annotation.size or _stored_size(annotation.image_path)
+    """(width, height) of the picture that training sees; None where nothing says it.
 
-
-def _stored_size(path: Path) -> tuple[int, int] | None:
-    """Of the upright picture; its pixels are not decoded."""
+    The file's header, with ``read_image``'s rule for turned pictures: annotation tools write odd
+    sizes. No pixel is decoded. The annotation's word counts where the file cannot be read.
+    """
     try:
-        with Image.open(path) as stored:
+        with Image.open(annotation.image_path) as stored:
             width, height = stored.size
             turned = stored.getexif().get(ExifTags.Base.Orientation, 1) in TURNED
     except Exception:
         # A file that cannot be read is another room's matter: whoever decodes it names it.
-        return None
-    return (height, width) if turned else (width, height)
+        return annotation.size
+    as_stored = annotation.size == (width, height) or not turned
+    return (width, height) if as_stored else (height, width)

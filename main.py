@@ -21,7 +21,8 @@ EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
 
 USAGE = """%prog -t True [-p FOLDER] [-m MODEL] [options]    train
-       %prog -l FILE [-p FOLDER] [options]              monitor the mAP of a checkpoint"""
+       %prog -l FILE [-p FOLDER] [options]              monitor the mAP of a checkpoint
+       %prog -l FILE --predict PATH [options]           find the objects in your own pictures"""
 
 
 class Parser(optparse.OptionParser):

@@ -12,6 +12,7 @@ from report.evaluation import Evaluation
 from reporter import measure, report_folder, say_findings, say_threshold, write_report
 from utils.config import Config
 from utils.console import progress_bar, say, show_table
+from utils.failures import readable_failures
 from utils.gpu_check import make_guard
 from utils.hardware import Machine
 from utils.metrics import SUMMARY_ROWS, show
@@ -54,9 +55,10 @@ def launch(config: Config) -> Evaluation:
         workers=config.workers,
         guard=guard,
     )
-    evaluation, findings = write_report(
-        folder, checkpoint, splits, module, machine, config.score_threshold
-    )
+    with readable_failures():
+        evaluation, findings = write_report(
+            folder, checkpoint, splits, module, machine, config.score_threshold
+        )
     _show(evaluation)
     say(
         "speed",
@@ -87,7 +89,7 @@ def _open_data(config: Config, checkpoint: Checkpoint) -> DataSplits:
 
 
 def _show(evaluation: Evaluation) -> None:
-    metrics, voc, interval = evaluation.metrics, evaluation.voc, evaluation.interval
+    metrics, voc = evaluation.metrics, evaluation.voc
     rows = [
         (kind, iou, area, str(detections), show(value))
         for (kind, iou, area, detections), value in zip(SUMMARY_ROWS, metrics.summary, strict=True)
@@ -102,11 +104,7 @@ def _show(evaluation: Evaluation) -> None:
     columns = ("class", "objects", "mAP", "mAP50", "mAP75", "precision", "recall", "F1")
     title = f"Classes (precision, recall and F1 at score {evaluation.threshold:.2f})"
     show_table(title, columns, [*classes, total])
-    say(
-        "mAP",
-        f"{show(metrics.map)}; {interval.confidence:.0%} interval over images "
-        f"{show(interval.low)} to {show(interval.high)}",
-    )
+    say("mAP", f"{show(metrics.map)}; {evaluation.interval}")
     say(
         "VOC AP50", f"{show(voc.mean_2007)} by the 2007 rule, {show(voc.mean_2010)} by that of 2010"
     )

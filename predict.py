@@ -64,7 +64,8 @@ def launch(config: Config) -> int:
         machine=machine,
         keep_images=True,
     )
-    results = Results(folder, found.names)
+    with readable_failures():
+        results = Results(folder, found.names)
     start = time.monotonic()
     try:
         with readable_failures(), _resting(config, machine) as rest:

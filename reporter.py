@@ -16,7 +16,7 @@ from model.lightning_trainer import DetectorModule
 from pictures import save_curves, save_detections
 from report import figures
 from report.diagnosis import diagnose
-from report.evaluation import Evaluation, evaluate
+from report.evaluation import Evaluation, evaluate, or_none, without_nan
 from report.finding import Finding
 from report.galleries import galleries
 from report.measured import measured
@@ -91,6 +91,7 @@ def write_report(
         checkpoint.threshold(asked_threshold),
         pretrained=checkpoint.description.frozen_batch_norm,
         training=checkpoint.training,
+        evaluation=evaluation.coco,
     )
     findings = diagnose(facts)
     dataset = splits.validation
@@ -115,8 +116,8 @@ def write_report(
         "epoch": checkpoint.epoch,
         **evaluation.as_plain(),
         "diagnosis": [dataclasses.asdict(finding) for finding in findings],
-        "measured": dict(contents.measured),
-        "images_per_second": module.images_per_second,
+        "measured": without_nan(dataclasses.asdict(facts)),
+        "images_per_second": or_none(module.images_per_second),
     }
     write_json(numbers, folder / MONITOR_METRICS)
     return evaluation, findings
@@ -133,8 +134,12 @@ def _draw_figures(folder: Path, evaluation: Evaluation, epochs: Path) -> dict[st
     for name, png in pngs.items():
         (folder / f"{name}.png").write_bytes(png)
     if epochs.is_file():
-        save_curves(epochs, folder / CURVES)
-        pngs["curves"] = (folder / CURVES).read_bytes()
+        try:
+            save_curves(epochs, folder / CURVES)
+        except (KeyError, ValueError, TypeError):
+            say("note", f"{epochs} is not what a run writes: the report shows no curves")
+        else:
+            pngs["curves"] = (folder / CURVES).read_bytes()
     return pngs
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import shlex
 from pathlib import Path
 
 import pytorch_lightning as pl
@@ -12,6 +14,7 @@ from pictures import save_curves, save_detections
 from reporter import measure, report_folder, say_findings, say_threshold, write_report
 from utils.config import Config
 from utils.console import say
+from utils.failures import readable_failures
 from utils.hardware import Machine
 from utils.metrics import show
 from utils.run_folder import BEST, CURVES, DETECTIONS, LAST, METRICS_FILE, REPORT
@@ -36,16 +39,16 @@ def report_run(
         guard=guard,
     )
     folder = report_folder(best.path)
-    evaluation, findings = write_report(
-        folder, best, splits, module, machine, config.score_threshold
-    )
-    save_detections(module.results, splits.validation, run / DETECTIONS, evaluation.threshold)
+    with readable_failures():
+        evaluation, findings = write_report(
+            folder, best, splits, module, machine, config.score_threshold
+        )
+        save_detections(module.results, splits.validation, run / DETECTIONS, evaluation.threshold)
     metrics = evaluation.metrics
     say(
         "best",
-        f"epoch {best.epoch}: mAP {show(metrics.map)} ({show(evaluation.interval.low)} to "
-        f"{show(evaluation.interval.high)}), mAP50 {show(metrics.map_50)}, "
-        f"mAP75 {show(metrics.map_75)}",
+        f"epoch {best.epoch}: mAP {show(metrics.map)} ({evaluation.interval}), "
+        f"mAP50 {show(metrics.map_50)}, mAP75 {show(metrics.map_75)}",
     )
     say_threshold(evaluation, best)
     if config.overfit:
@@ -54,11 +57,19 @@ def report_run(
         say_findings(findings)
     say("saved", f"{run / BEST}, {LAST}, {CURVES}, {DETECTIONS}")
     say("report", str(folder / REPORT))
-    say("next", f"python main.py -l {run / BEST} --predict FOLDER_OF_YOUR_PICTURES")
+    say(
+        "next",
+        f"python main.py -l {shlex.quote(str(run / BEST))} --predict FOLDER_OF_YOUR_PICTURES",
+    )
 
 
 def overfit_verdict(map_50: float, images: int) -> str:
     """What ``--overfit`` shows: a pipeline that cannot learn its own few images is broken."""
+    if math.isnan(map_50):
+        return (
+            f"nothing can be told: the {images} images show no object that counts; give a larger "
+            "--overfit"
+        )
     measured = f"mAP50 {show(map_50)} on the {images} images it was trained on"
     if map_50 >= LEARNED:
         return (

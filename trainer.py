@@ -14,7 +14,7 @@ from torchvision.models.detection import RetinaNet
 from data.augmentation import TrainingTransform, training_canvas
 from data.dataset import DataSplits, make_loader
 from data.default import DataSource, describe_splits, match_classes
-from diagnostics import LowMapDiagnosis
+from low_map import LowMapDiagnosis
 from model.backbone_weights import find_backbone_weights
 from model.checkpoint import (
     Checkpoint,
@@ -88,7 +88,7 @@ def launch(config: Config) -> Path:
     guard = make_guard(
         config.gpu, config.delay_time, config.high_temp, config.low_temp, config.max_pause, say
     )
-    watch = LowMapDiagnosis(splits, say)
+    watch = LowMapDiagnosis(splits, say, config.score_threshold)
     steps = -(-len(splits.train) // config.batch_size)
     trainer = _make_trainer(config, run, description, machine, [*guard, watch], steps)
     if start is None and not description.frozen_batch_norm:

@@ -105,6 +105,7 @@ class DetectorModule(pl.LightningModule):
         self.metrics: CocoMetrics | None = None
         self.score_threshold: float | None = None
         self.results: list[ImageResult] = []
+        self.images_an_epoch = 0
         self._results: list[ImageResult] = []
         self._timer = Timer()
 
@@ -148,6 +149,7 @@ class DetectorModule(pl.LightningModule):
         return loss
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        self.images_an_epoch = len(batch[0]) + (self.images_an_epoch if batch_idx else 0)
         self.average.update_parameters(self.model)
 
     def validation_step(self, batch: tuple[list[Tensor], list[Any]], batch_idx: int) -> None:
@@ -202,8 +204,20 @@ class DetectorModule(pl.LightningModule):
         checkpoint["weights"] = {name.removeprefix(prefix): state.pop(name) for name in averaged}
         checkpoint["detector"] = self.description
         checkpoint["score_threshold"] = self.score_threshold
+        checkpoint["training"] = self.training_facts()
+
+    def training_facts(self) -> dict[str, float]:
+        """What this training has done and will do, for a checkpoint; see ``Checkpoint``."""
+        return {
+            "learning_rate": self.recipe.learning_rate,
+            "steps": self.global_step,
+            "planned_steps": float(self.trainer.estimated_stepping_batches),
+            "warmup_steps": self.recipe.warmup_steps,
+            "images": self.images_an_epoch,
+        }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.score_threshold = checkpoint.get("score_threshold")
         for name, value in checkpoint["weights"].items():
             checkpoint["state_dict"][f"average.module.{name}"] = value
 

@@ -94,11 +94,11 @@ class RunRecorder(pl.Callback):
         write_metrics(self.rows, self.folder / METRICS_FILE)
         mark = ""
         if validated:
-            mark = self._keep_if_best(pl_module, row, trainer.estimated_stepping_batches)
+            mark = self._keep_if_best(pl_module, row)
             pl_module.metrics = None
         self._say("epoch", self._line(row, trainer.max_epochs or 0) + mark)
 
-    def _keep_if_best(self, module: DetectorModule, row: dict[str, Any], steps: float) -> str:
+    def _keep_if_best(self, module: DetectorModule, row: dict[str, Any]) -> str:
         value = row["mAP"]
         if self.best and not math.isnan(value) and value < self.best["mAP"]:
             return ""
@@ -111,14 +111,7 @@ class RunRecorder(pl.Callback):
                 "epoch": row["epoch"],
                 "metrics": {name: row[name] for name in VALIDATION},
                 "score_threshold": module.score_threshold,
-                "training": {
-                    "learning_rate": module.recipe.learning_rate,
-                    "steps": module.global_step,
-                    "planned_steps": steps,
-                    "warmup_steps": module.recipe.warmup_steps,
-                    "images": self._images,
-                    "loss": row["loss"],
-                },
+                "training": {**module.training_facts(), "loss": row["loss"]},
             },
             self.folder / BEST,
         )

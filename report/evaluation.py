@@ -131,6 +131,15 @@ def or_none(value: float) -> float | None:
     return None if math.isnan(value) else value
 
 
+def without_nan(content: Any) -> Any:
+    """Nested dicts, lists and tuples with None for nan."""
+    if isinstance(content, dict):
+        return {key: without_nan(value) for key, value in content.items()}
+    if isinstance(content, (list, tuple)):
+        return [without_nan(value) for value in content]
+    return or_none(content) if isinstance(content, float) else content
+
+
 def _plain_rates(rates: Rates) -> dict[str, Any]:
     return {
         "precision": or_none(rates.precision),

@@ -58,7 +58,8 @@ class Facts:
     each object. detections: of score 0.05. highest_score: nan without a detection. anchors: of
     training boxes, None without any. training: what the run had done by then, each value absent
     where unknown: ``learning_rate`` (its peak), ``steps``, ``planned_steps``, ``warmup_steps``,
-    ``images`` (of the training split), ``loss``.
+    ``images`` (of the training split), ``loss`` (of the last epoch; while it trains, of the last
+    step).
     """
 
     images: int

@@ -14,16 +14,11 @@ CLASSES_LISTED = 30
 
 def measured(facts: Facts) -> list[tuple[str, str]]:
     """(what, its figures), in the order in which a detector is asked for them."""
-    levels = _levels(facts.anchors) if facts.anchors else []
-    first, *rest = overview(facts)
-    return [first, *levels, *rest]
-
-
-def overview(facts: Facts) -> list[tuple[str, str]]:
-    """The same without the levels of the pyramid."""
+    fit = facts.anchors
     t = facts.threshold
     return [
-        ("anchors", _anchors(facts.anchors) if facts.anchors else "no training box to measure"),
+        ("anchors", _anchors(fit) if fit else "no training box to measure"),
+        *(_levels(fit) if fit else ()),
         (
             "recall",
             f"{show(facts.recall_any)} of the objects whatever the name, "

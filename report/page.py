@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from report.evaluation import Evaluation
-from report.finding import Finding
-from report.galleries import Gallery
+from report.finding import Finding, percent
+from report.galleries import CONFUSED, OTHER, RIGHT, WRONG, Gallery
 from utils.console import harmless
 from utils.metrics import SUMMARY_ROWS, show
 
@@ -58,7 +57,7 @@ def render(contents: Contents) -> str:
     )
     filters: dict[str, Callable[[Any], str]] = {
         "score": show,
-        "percent": _percent,
+        "percent": percent,
         "embed": _embedded,
         "harmless": harmless,
         "flags": _mark_flags,
@@ -67,6 +66,7 @@ def render(contents: Contents) -> str:
     evaluation = contents.evaluation
     return environment.get_template("page.html").render(
         page=contents,
+        colours={"right": RIGHT, "wrong": WRONG, "confused": CONFUSED, "other": OTHER},
         evaluation=evaluation,
         metrics=evaluation.metrics,
         summary_rows=list(zip(SUMMARY_ROWS, evaluation.metrics.summary, strict=True)),
@@ -110,7 +110,3 @@ def _mark_flags(text: str) -> Markup:
 
 def _embedded(content: bytes) -> str:
     return base64.b64encode(content).decode("ascii")
-
-
-def _percent(value: Any) -> str:
-    return "n/a" if math.isnan(value) else f"{value:.0%}"

@@ -17,8 +17,10 @@ from efficientnet_pytorch import EfficientNet
 from torchvision.models.detection import RetinaNet
 
 import diagnostics
-from data.dataset import Annotation, Dataset, DataSplits
-from diagnostics import LowMapDiagnosis, diagnosis_lines, examine, parameter_facts
+import low_map
+from data.dataset import Annotation, Dataset, DataSplits, read_image
+from diagnostics import diagnosis_lines, examine, parameter_facts
+from low_map import LowMapDiagnosis
 from model.anchor_fit import anchor_fit
 from model.detection import losses_and_detections
 from model.efficient_retinanet import get_efficient_retinanet
@@ -559,7 +561,19 @@ def test_a_picture_on_its_side_is_measured_upright(tmp_path: Path) -> None:
     exif = picture.getexif()
     exif[ExifTags.Base.Orientation] = 6
     picture.save(tmp_path / "a.jpg", exif=exif)
-    assert diagnostics._stored_size(tmp_path / "a.jpg") == (20, 60)
+    for stated, seen in (((60, 20), (60, 20)), ((20, 60), (20, 60)), (None, (20, 60))):
+        boxes = np.zeros((0, 4), np.float32)
+        turned = Annotation(tmp_path / "a.jpg", boxes, (), np.zeros(0, bool), stated)
+        assert diagnostics._image_size(turned) == seen == read_image(turned.image_path, stated).size
+
+
+def test_a_size_that_the_annotation_states_wrongly_is_not_believed(
+    model: RetinaNet, tmp_path: Path
+) -> None:
+    right = labelled(6, folder=tmp_path)
+    wrong = [dataclasses.replace(a, size=(1000, 1000)) for a in right]
+    measured = [facts_of(model, splits_of(rows), []).anchors for rows in (right, wrong)]
+    assert measured[0] is not None and measured[0] == measured[1]
 
 
 def test_at_most_five_hundred_images_are_measured_from_all_over_the_split(
@@ -618,9 +632,11 @@ class Run:
             current_epoch=1,
             is_global_zero=True,
             global_step=20,
+            callbacks=[],
             estimated_stepping_batches=400,
             callback_metrics={"loss": torch.tensor(0.7)},
         )
+        self.module.trainer = self.trainer
         self.callback = LowMapDiagnosis(splits, lambda label, text: self.said.append(text))
 
     def validate(self, epoch: int = 2) -> list[str]:
@@ -642,6 +658,17 @@ def test_a_low_map_is_explained_once_in_a_run_from_the_second_epoch_on(bad_run: 
     said = bad_run.validate(epoch=2)
     assert said[0].startswith("why mAP is low") and said[1].startswith("1. ")
     assert bad_run.validate(epoch=3) == []
+
+
+def test_the_threshold_is_the_asked_one_else_that_of_the_validation(bad_run: Run) -> None:
+    def threshold() -> float:
+        return bad_run.callback._facts(bad_run.trainer, bad_run.module).threshold.value
+
+    assert threshold() == 0.5
+    bad_run.module.score_threshold = 0.07
+    assert threshold() == 0.07
+    bad_run.callback.asked_threshold = 0.3
+    assert threshold() == 0.3
 
 
 def test_a_resumed_run_does_not_explain_again(bad_run: Run) -> None:
@@ -674,7 +701,7 @@ def test_a_failing_diagnosis_is_one_line_and_training_goes_on(
     def fail(*_: Any, **__: Any) -> None:
         raise RuntimeError("out of memory\nwith details")
 
-    monkeypatch.setattr(diagnostics, "examine", fail)
+    monkeypatch.setattr(low_map, "examine", fail)
     (line,) = bad_run.validate()
     assert "failed: RuntimeError, out of memory" in line and "\n" not in line
 

@@ -6,7 +6,7 @@ import dataclasses
 import math
 
 from report.facts import Facts, ParameterFacts, ThresholdFacts
-from report.measured import measured, overview
+from report.measured import measured
 from utils.anchor_coverage import AnchorFit, LevelFit
 
 FIT = AnchorFit(
@@ -53,10 +53,6 @@ def test_every_fact_is_there_with_its_figure() -> None:
         said["parameters"].startswith("10.20 of 14.20 M train")
         and "0.00 of 4.00 M" in (said["parameters"])
     )
-
-
-def test_an_overview_is_the_same_without_the_levels() -> None:
-    assert overview(FACTS) == [line for line in measured(FACTS) if "level" not in line[0]]
 
 
 def test_what_is_unknown_is_said_to_be() -> None:

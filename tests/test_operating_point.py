@@ -83,6 +83,11 @@ def test_of_equally_good_thresholds_the_middle_one_is_recommended() -> None:
     assert points([image]).recommended() == pytest.approx(0.6)
 
 
+def test_a_detector_that_is_sure_of_everything_has_a_threshold_too() -> None:
+    image = result(true=[BOX], found=[BOX], scores=[1.0])
+    assert points([image]).recommended() == pytest.approx(0.52)
+
+
 def test_a_perfect_detector_is_perfect_and_an_empty_one_worth_nothing() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import math
 import re
 import warnings
 from html.parser import HTMLParser
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +18,7 @@ from PIL import Image
 from report import figures
 from report.evaluation import Evaluation, evaluate
 from report.finding import Finding
-from report.galleries import IMAGES_EACH, MISSED, RIGHT, Gallery, galleries
+from report.galleries import IMAGES_EACH, RIGHT, WRONG, Gallery, galleries
 from report.page import Contents, largest_confusions, render
 from tests.test_metrics import CLASSES, random_boxes, random_results, result
 from utils.metrics import ImageResult, above, coco_metrics
@@ -31,8 +33,10 @@ def picture(image_id: int) -> tuple[str, Image.Image]:
     return f"{image_id}.jpg", Image.fromarray(noise).resize((350, 280))
 
 
-def page_of(evaluation: Evaluation, names: tuple[str, ...] = CLASSES) -> str:
-    shown = galleries(evaluation.outcomes, names, picture)
+def page_of(
+    evaluation: Evaluation, names: tuple[str, ...] = CLASSES, pictures: Any = picture
+) -> str:
+    shown = galleries(evaluation.outcomes, names, pictures)
     pngs = {
         name: getattr(figures, name)(evaluation)
         for name in ("precision_recall", "thresholds", "confusion", "sizes")
@@ -163,16 +167,32 @@ def test_names_from_a_data_set_are_text_and_nothing_else() -> None:
     assert "\x1b" not in page and "\u202e" not in page
 
 
-def test_a_large_set_gives_a_small_page() -> None:
-    """5,000 images of noise, which hardly compresses, each with a miss and a false detection."""
+def test_a_large_set_of_hard_pictures_gives_a_small_page() -> None:
+    """5,000 images; those that are shown are large and of pure noise, which no JPEG compresses."""
     random = np.random.default_rng(0)
-    results = [
-        result(number, random_boxes(random, 1), random_boxes(random, 1), random.random(1))
-        for number in range(5000)
-    ]
-    names = ("ace",)
-    page = page_of(evaluate(results, names), names)
-    assert 200_000 < len(page.encode()) < 5_000_000
+    results = []
+    for number in range(5000):
+        kind = number % 3
+        true, found = random_boxes(random, 1), random_boxes(random, 1)
+        results.append(
+            result(
+                number,
+                true if kind != 1 else (),
+                (found if kind == 1 else true) if kind else (),
+                random.random(1) if kind else (),
+                labels=[2] if kind else (),
+            )
+        )
+
+    def noise(image_id: int) -> tuple[str, Image.Image]:
+        pixels = np.random.default_rng(image_id).integers(0, 256, (500, 500, 3), dtype=np.uint8)
+        return f"{image_id}.jpg", Image.fromarray(pixels)
+
+    measured = evaluate(results, CLASSES[:2], 0.05)
+    shown = galleries(measured.outcomes, CLASSES[:2], noise)
+    assert [len(gallery.exhibits) for gallery in shown] == [IMAGES_EACH] * 3
+    page = page_of(measured, CLASSES[:2], noise)
+    assert 3_000_000 < len(page.encode()) < 5_000_000
 
 
 def shown(gallery: Gallery) -> list[str]:
@@ -220,7 +240,7 @@ def test_the_colour_of_a_box_says_what_became_of_it() -> None:
         np.asarray(Image.open(io.BytesIO(jpeg))).astype(int)
         for jpeg in (missed.truth, missed.prediction)
     )
-    left_edges = [(truth, BOX, MISSED), (truth, ELSEWHERE, RIGHT), (prediction, ELSEWHERE, RIGHT)]
+    left_edges = [(truth, BOX, WRONG), (truth, ELSEWHERE, RIGHT), (prediction, ELSEWHERE, RIGHT)]
     for pixels, (x, y, _, _), colour in left_edges:
         expected = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
         shown = pixels[y + 20 : y + 40, x].mean(axis=0)
@@ -235,18 +255,20 @@ def test_a_gallery_has_a_bounded_number_of_images() -> None:
 
 def test_the_size_histogram_counts_every_object_once_and_finds_what_was_found() -> None:
     results = random_results(1)
+    results[0] = dataclasses.replace(results[0], difficult=results[0].true_labels > 0)
     measured = evaluate(results, CLASSES)
     edges, objects, found = figures.recall_by_size(measured)
     assert objects.sum() == sum(measured.coco.objects.values())
     assert found.sum() == measured.overall.true_positives and (found <= objects).all()
     sides = np.concatenate(
-        [np.sqrt((r.true_boxes[:, 2:] - r.true_boxes[:, :2]).prod(axis=1)) for r in results]
+        [np.sqrt((r.true_boxes[:, 2:] - r.true_boxes[:, :2]).prod(axis=1)) for r in results[1:]]
     )
     np.testing.assert_array_equal(objects, np.histogram(sides.astype(np.float64), edges)[0])
 
 
 def test_the_largest_confusions_come_first_with_their_share() -> None:
     results = [result(i, [BOX], [BOX], true_labels=[1], labels=[2]) for i in range(3)]
+    results += [result(i, [BOX], [BOX], true_labels=[2], labels=[2]) for i in range(10, 15)]
     results += [result(9, [BOX], [BOX], true_labels=[1], labels=[3])]
     measured = evaluate(results, CLASSES, 0.5)
     assert largest_confusions(measured) == [("ace", "king", 3, 0.75), ("ace", "queen", 1, 0.25)]

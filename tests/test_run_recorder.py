@@ -33,7 +33,9 @@ class Stage:
             max_epochs=epochs,
             callback_metrics={},
             estimated_stepping_batches=80,
+            global_step=30,
         )
+        self.module.trainer = self.trainer
         self.recorder = RunRecorder(folder, DESCRIPTION, lambda label, text: self.said.append(text))
 
     def start(self, epoch: int = 0) -> None:
@@ -230,9 +232,9 @@ def test_the_best_checkpoint_holds_the_threshold_and_the_training_of_its_epoch(
     assert stage.best()["score_threshold"] == 0.37
     assert stage.best()["training"] == {
         "learning_rate": 1e-3,
-        "steps": 0,
+        "steps": 30,
         "planned_steps": 80,
         "warmup_steps": 100,
-        "images": 7,
+        "images": 0,
         "loss": 1.0,
     }

@@ -17,7 +17,7 @@ from run_report import overfit_verdict
         (0.6, "is not there yet"),
         (0.1, "does not learn"),
         (0.0, "does not learn"),
-        (math.nan, "does not learn"),
+        (math.nan, "nothing can be told"),
     ],
 )
 def test_overfitting_says_whether_anything_can_be_learned(map_50: float, verdict: str) -> None:

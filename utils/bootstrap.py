@@ -24,6 +24,11 @@ class Interval:
     confidence: float
     resamples: int
 
+    def __str__(self) -> str:
+        if math.isnan(self.low):
+            return "no interval: fewer than two images show objects"
+        return f"{self.confidence:.0%} interval over images {self.low:.3f} to {self.high:.3f}"
+
 
 def mean_ap_interval(
     evaluation: Any, *, resamples: int = 400, confidence: float = 0.95, seed: int = 0

@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from utils.boxes import to_xywh
+
 MAX_DETECTIONS = 100
 # pycocotools ignores an object whose area lies outside every range, at every object size.
 IGNORED_AREA = -1.0
@@ -231,7 +233,9 @@ def _evaluate(results: Sequence[ImageResult], num_classes: int) -> Any:
 
 
 def _annotations(result: ImageResult) -> list[dict[str, Any]]:
-    rows = zip(_xywh(result.true_boxes), result.true_labels, result.difficult, strict=True)
+    rows = zip(
+        to_xywh(result.true_boxes).tolist(), result.true_labels, result.difficult, strict=True
+    )
     return [
         {
             "image_id": result.image_id,
@@ -245,7 +249,7 @@ def _annotations(result: ImageResult) -> list[dict[str, Any]]:
 
 
 def _detections(result: ImageResult) -> list[dict[str, Any]]:
-    rows = zip(_xywh(result.boxes), result.labels, result.scores, strict=True)
+    rows = zip(to_xywh(result.boxes).tolist(), result.labels, result.scores, strict=True)
     return [
         {
             "image_id": result.image_id,
@@ -255,11 +259,6 @@ def _detections(result: ImageResult) -> list[dict[str, Any]]:
         }
         for box, label, score in rows
     ]
-
-
-def _xywh(boxes: np.ndarray) -> list[list[float]]:
-    boxes = boxes.reshape(-1, 4).astype(np.float64)
-    return np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1).tolist()
 
 
 def _mean(precision: np.ndarray) -> float:

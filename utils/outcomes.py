@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from utils.boxes import iou
 from utils.metrics import FALSE, CocoEvaluation, ImageResult
 
 SAME_PLACE = 0.5  # IoU
@@ -70,7 +71,7 @@ def _outcome(image: ImageResult, found: np.ndarray, threshold: float) -> Outcome
     mistaken = np.full(len(found), FALSE)
     free = ~np.isin(np.arange(image.objects), found) & ~image.difficult
     if free.any():
-        overlap = _iou(image.boxes, image.true_boxes)
+        overlap = iou(image.boxes, image.true_boxes)
         for row in np.argsort(-image.scores, kind="stable"):
             if found[row] != FALSE:
                 continue
@@ -95,18 +96,3 @@ def confusion_matrix(outcomes: Sequence[Outcome], num_classes: int) -> np.ndarra
         np.add.at(matrix, (truth[outcome.missed], num_classes), 1)
         np.add.at(matrix, (num_classes, said[outcome.false]), 1)
     return matrix
-
-
-def _iou(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """(M, N) of xyxy boxes (M, 4) and (N, 4), N > 0."""
-    from pycocotools import mask
-
-    if not len(boxes):
-        return np.zeros((0, len(others)))
-    first, second = (_xywh(part) for part in (boxes, others))
-    return np.asarray(mask.iou(first, second, [0] * len(second)))
-
-
-def _xywh(boxes: np.ndarray) -> np.ndarray:
-    boxes = boxes.astype(np.float64)
-    return np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)

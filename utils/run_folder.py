@@ -71,7 +71,8 @@ def write_text(text: str, path: Path) -> None:
 
 
 def write_json(content: Mapping[str, Any], path: Path) -> None:
-    write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", path)
+    """Raises ValueError for nan, which is no JSON."""
+    write_text(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n", path)
 
 
 def read_json(path: Path) -> dict[str, Any]:

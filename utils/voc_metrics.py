@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from utils.boxes import iou
 from utils.metrics import ImageResult, unique_images
 
 # Of a detection: no object of its class overlaps it enough.
@@ -93,19 +94,9 @@ def _nearest(r: ImageResult, iou_threshold: float) -> np.ndarray:
     """Of each detection the object of its class with the greatest IoU, or ``NOTHING``: (M,)."""
     if not r.objects or not len(r.boxes):
         return np.full(len(r.boxes), NOTHING)
-    iou = np.where(r.labels[:, None] == r.true_labels, _iou(r.boxes, r.true_boxes), -1.0)
-    nearest = iou.argmax(axis=1)
-    return np.where(iou.max(axis=1) >= iou_threshold, nearest, NOTHING)
-
-
-def _iou(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Of each pair of xyxy boxes (M, 4) and (N, 4): float64 (M, N); 0 for two without area."""
-    a, b = first.astype(np.float64)[:, None], second.astype(np.float64)
-    sides = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])
-    common = sides.clip(min=0).prod(axis=-1)
-    areas = [(x[..., 2:] - x[..., :2]).prod(axis=-1) for x in (a, b)]
-    union = areas[0] + areas[1] - common
-    return np.divide(common, union, out=np.zeros_like(common), where=union > 0)
+    overlap = np.where(r.labels[:, None] == r.true_labels, iou(r.boxes, r.true_boxes), -1.0)
+    nearest = overlap.argmax(axis=1)
+    return np.where(overlap.max(axis=1) >= iou_threshold, nearest, NOTHING)
 
 
 def _precision(found: np.ndarray, difficult: np.ndarray) -> np.ndarray:
