@@ -28,7 +28,7 @@ demo: $(VENV)/ready
 		--anchor-scale 0.5 --scale-jitter 1.25 --demo-images 1300 --epochs 4 \
 		--crop-pretraining 300steps --workers 1 --name $(RUN)
 	$(BIN)/python main.py -l runs/$(RUN)/best.pth
-	@echo "Look at runs/$(RUN)/: curves.png, detections.png and monitor-best/detections.png"
+	@echo "Open runs/$(RUN)/monitor-best/report.html in a browser"
 
 test: $(VENV)/ready-for-tests
 	$(BIN)/python -m pytest

@@ -18,7 +18,7 @@ from utils.hardware import Machine
 from utils.metrics import SUMMARY_ROWS, show
 from utils.operating_point import Rates
 from utils.quiet import quieten_libraries
-from utils.run_folder import DETECTIONS, MONITOR_METRICS, REPORT, make_folder
+from utils.run_folder import DETECTIONS, MONITOR_METRICS, REPORT, make_folder, refuse_inside
 
 
 def launch(config: Config) -> Evaluation:
@@ -34,8 +34,8 @@ def launch(config: Config) -> Evaluation:
     checkpoint.refuse_contradictions(
         model_name=config.model, image_size=config.image_size, anchor_scale=config.anchor_scale
     )
-    folder = make_folder(Path(config.output) if config.output else report_folder(checkpoint.path))
     splits = _open_data(config, checkpoint)
+    folder = make_folder(_output_folder(config, checkpoint))
     model = checkpoint.build_model()
     say(
         "model",
@@ -69,6 +69,19 @@ def launch(config: Config) -> Evaluation:
     say_findings(findings)
     say("saved", f"{folder / REPORT}, {MONITOR_METRICS}, {DETECTIONS}")
     return evaluation
+
+
+def _output_folder(config: Config, checkpoint: Checkpoint) -> Path:
+    """Beside the checkpoint; another data set than its own has a report of its own."""
+    beside = report_folder(checkpoint.path)
+    own = checkpoint.description.data.get("path")
+    data = Path(config.path or own or "").resolve()
+    if config.path and str(data) != own:
+        beside = beside.with_name(f"{beside.name}-{data.name}")
+    folder = Path(config.output) if config.output else beside
+    if config.path or own:
+        refuse_inside(folder, data, "the data set")
+    return folder
 
 
 def _open_data(config: Config, checkpoint: Checkpoint) -> DataSplits:

@@ -22,7 +22,7 @@ from utils.failures import readable_failures
 from utils.gpu_check import make_guard
 from utils.hardware import Machine
 from utils.quiet import quieten_libraries
-from utils.run_folder import create_run_folder, make_folder
+from utils.run_folder import create_run_folder, make_folder, refuse_inside
 
 MODEL_THRESHOLD = 0.05
 LINE_EVERY = 500  # pictures, where there is no terminal for a bar
@@ -118,12 +118,12 @@ def _origin(config: Config, checkpoint: Checkpoint) -> str:
 def _output_folder(asked: str | None, beside: Path, source: Path) -> Path:
     """An empty place for the results, outside the folder of the pictures."""
     if asked is None:
-        _refuse_inside(beside, source, "--output is not given and the checkpoint lies in it")
+        refuse_inside(beside, source, "the pictures")
         resolved = source.resolve()
         name = resolved.stem if resolved.is_file() else resolved.name
         return create_run_folder(beside, f"predict-{name}" if name else "predict")
     folder = Path(asked)
-    _refuse_inside(folder, source, f"--output {folder} lies in it")
+    refuse_inside(folder, source, "the pictures")
     taken = [name for name in (DRAWN, COCO_RESULTS, OBJECTS, PICTURES) if (folder / name).exists()]
     if taken:
         raise UserError(
@@ -131,16 +131,6 @@ def _output_folder(asked: str | None, beside: Path, source: Path) -> Path:
             "give another folder."
         )
     return make_folder(folder)
-
-
-def _refuse_inside(folder: Path, source: Path, reason: str) -> None:
-    folder = folder.resolve()
-    for parent in (folder, *folder.parents):
-        if source.is_dir() and parent.exists() and parent.samefile(source):
-            raise UserError(
-                f"--predict {source}: the results would be written into the folder of the pictures "
-                f"({reason}); give --output a folder outside of it."
-            )
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -161,5 +162,8 @@ def _figure(
     if legend and axis.get_legend_handles_labels()[0]:
         axis.legend(frameon=False, fontsize=9)
     file = io.BytesIO()
-    figure.savefig(file, dpi=DOTS_PER_INCH, format="png")
+    with warnings.catch_warnings():
+        # A script that the font lacks shows as boxes in the figure, and rightly in the page.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        figure.savefig(file, dpi=DOTS_PER_INCH, format="png")
     return file.getvalue()

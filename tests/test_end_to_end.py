@@ -151,6 +151,28 @@ def test_a_run_ends_with_the_report_of_its_best_epoch(run: Path) -> None:
     assert best.training["steps"] == 2 * best.epoch and best.training["images"] == 8
 
 
+def test_last_pth_says_as_much_of_its_training_as_best_pth(run: Path) -> None:
+    last = load_checkpoint(run / "last.pth")
+    assert last.training["steps"] == last.training["planned_steps"] == 4
+    assert last.training["images"] == 8 and last.training["learning_rate"] == 1e-3
+    content = torch.load(run / "last.pth", weights_only=True)
+    assert "score_threshold" in content
+
+
+def test_a_run_that_learns_nothing_says_why_and_overfitting_gives_its_verdict(
+    cards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nothing = ["--epochs", "2", "--overfit", "2", "--learning-rate", "1e-9", "--batch-size", "1"]
+    assert train(cards, tmp_path, *nothing) == 0
+    out = capsys.readouterr().out
+    explained, end = out.split("epoch     2/2")
+    assert "diagnosis why mAP is low, the most likely cause first:" in explained
+    assert re.search(r"^ +1\. .*learning rate", explained, re.MULTILINE)
+    assert re.search(r"^ +level 1, stride 8: ", explained, re.MULTILINE)
+    assert re.search(r"^overfit +the pipeline does not learn: mAP50 0.000", end, re.MULTILINE)
+    assert re.search(r"^diagnosis 1\. ", end, re.MULTILINE)
+
+
 def test_both_checkpoints_load_as_plain_tensors_and_values(run: Path) -> None:
     for name in ("best.pth", "last.pth"):
         content = torch.load(run / name, weights_only=True)
@@ -391,3 +413,28 @@ def test_the_real_cards_train_for_an_epoch_and_are_monitored(
     out = capsys.readouterr().out
     assert "296 training images (527 objects), 67 validation images (143 objects)" in out
     assert "1 ace" in out
+
+
+def test_another_data_set_has_a_report_of_its_own_and_none_is_written_into_the_data(
+    run: Path, cards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = (run / "monitor-best" / "metrics.json").read_bytes()
+    other = shutil.copytree(cards, tmp_path / "other")
+    before = fingerprint(other)
+    flags = ["-l", str(run / "best.pth"), "-p", str(other), "-d", "cpu", "-w", "0"]
+    assert main(flags) == 0
+    assert (run / "monitor-best-other" / "report.html").is_file()
+    assert (run / "monitor-best" / "metrics.json").read_bytes() == own
+    assert main([*flags, "--output", str(other / "report")]) == 2
+    assert "where nothing is ever written" in capsys.readouterr().err
+    assert fingerprint(other) == before
+
+
+def test_a_csv_that_no_run_wrote_costs_the_curves_and_nothing_else(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copy(run / "best.pth", tmp_path / "mine.pth")
+    (tmp_path / "metrics.csv").write_text("step,accuracy\n1,high\n")
+    assert main(["-l", str(tmp_path / "mine.pth"), "-d", "cpu", "-w", "0"]) == 0
+    assert "is not what a run writes" in capsys.readouterr().out
+    assert (tmp_path / "monitor-mine" / "report.html").is_file()

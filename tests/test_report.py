@@ -283,6 +283,14 @@ def test_every_figure_shows_what_it_is_about(name: str) -> None:
     assert first != second and first == getattr(figures, name)(one)
 
 
+def test_names_in_any_script_are_drawn_without_a_warning() -> None:
+    names = ("\u9ed1\u6843", "\u0e44\u0e1e\u0e48", "ace")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        measured = evaluate(random_results(1), names)
+        assert figures.confusion(measured) and figures.precision_recall(measured)
+
+
 def test_eighty_classes_are_drawn(recwarn: pytest.WarningsRecorder) -> None:
     names = tuple(f"a class with a long name {k}" for k in range(80))
     measured = evaluate(perfect(80), names)

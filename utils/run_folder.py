@@ -52,6 +52,20 @@ def make_folder(folder: Path) -> Path:
     return folder
 
 
+def refuse_inside(folder: Path, source: Path, what: str) -> None:
+    """Raise UserError where results would be written into the user's own folder ``source``.
+
+    what: the folder's name in the message. Links are followed, and names compared as the disk does.
+    """
+    resolved = folder.resolve()
+    for parent in (resolved, *resolved.parents):
+        if source.is_dir() and parent.exists() and parent.samefile(source):
+            raise UserError(
+                f"--output {folder}: lies in {source}, the folder of {what}, where nothing is ever "
+                "written; give --output a folder outside of it."
+            )
+
+
 def find_last(run: Path) -> Path:
     """The checkpoint that continues a run, from the run's folder or the file itself."""
     last = run / LAST if run.is_dir() else run
