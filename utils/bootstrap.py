@@ -1,8 +1,8 @@
 """How far COCO's mAP would move with other images of the same kind.
 
-The percentile bootstrap: Efron, "Bootstrap Methods: Another Look at the Jackknife",
-https://doi.org/10.1214/aos/1176344552; Efron and Tibshirani, "An Introduction to the Bootstrap",
-chapter 13, https://doi.org/10.1201/9780429246593.
+The bootstrap: Efron, "Bootstrap Methods: Another Look at the Jackknife",
+https://doi.org/10.1214/aos/1176344552. The basic interval: Davison and Hinkley, "Bootstrap Methods
+and their Application", section 5.2, https://doi.org/10.1017/CBO9780511802843.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Interval:
 def mean_ap_interval(
     evaluation: Any, *, resamples: int = 400, confidence: float = 0.95, seed: int = 0
 ) -> Interval:
-    """The percentile bootstrap interval of COCO's mAP (IoU 0.50:0.95, all areas) over images.
+    """The basic bootstrap interval of COCO's mAP (IoU 0.50:0.95, all areas) over images.
 
     evaluation: pycocotools' COCOeval after ``evaluate()``. Images are drawn as often as there are
     any, with replacement, ``resamples`` times; what belongs to one image stays together, because
@@ -41,10 +41,15 @@ def mean_ap_interval(
     and nothing about another training run. A class that no drawn image shows is left out of that
     draw's mean, and a draw without objects is left out altogether.
 
+    The basic interval turns the distances of the draws from the mAP around it. A mAP of few images
+    is mostly a little too high, and a draw, which shows even fewer different ones, adds to that:
+    taken as they are, the draws' quantiles would lean the wrong way.
+
     nan where fewer than two images show an object that counts: no draw can then tell how much
     images differ, and an interval without width would claim certainty. With a few images it still
-    is too narrow: in simulations 90 % intervals held the mAP of the whole population in about 80 %
-    of the sets of 20 images, and in 85 to 88 % of those of 50 to 200.
+    is too narrow: in a simulation of 80 sets each, 90 % intervals held the mAP of the whole
+    population for 84 % of the sets of 20 images, 85 % of 67 and 89 % of 200 (the draws' own
+    quantiles: 79, 85 and 91 %).
 
     Raises ValueError for ``resamples`` < 1 or a ``confidence`` not between 0 and 1.
     """
@@ -59,7 +64,9 @@ def mean_ap_interval(
     drawn = drawn[~np.isnan(drawn)]
     if not drawn.size:
         return nothing
-    low, high = np.quantile(drawn, [(1 - confidence) / 2, (1 + confidence) / 2])
+    measured = mean_ap(np.ones(mean_ap.images, dtype=np.int64))
+    far_low, far_high = np.quantile(drawn, [(1 - confidence) / 2, (1 + confidence) / 2]) - measured
+    low, high = np.clip([measured - far_high, measured - far_low], 0, 1)
     return Interval(float(low), float(high), confidence, resamples)
 
 
