@@ -175,7 +175,7 @@ def _names_at_chance(facts: Facts, naming: Naming) -> Finding:
         )
     return Finding(
         severity,
-        "The names are no better than chance: the labels look shuffled.",
+        "The names are hardly better than chance: the labels look shuffled.",
         f"{figures}.",
         f"{LOOK_AT_LABELS}; if they are right, train longer (--epochs 80).",
     )
@@ -196,7 +196,7 @@ def unfit_threshold(facts: Facts) -> Iterator[Finding]:
     if not facts.detections or t.recommended is None:
         return
     better = (
-        f"at {t.recommended:.2f} {percent(t.recommended_recall)} of the objects are found rightly "
+        f"from {t.recommended:.2f} on, {percent(t.recommended_recall)} of the objects are found rightly "
         f"with F1 {t.recommended_f1:.2f}"
     )
     advice = f"Give --score-threshold {t.recommended:.2f}."
