@@ -196,8 +196,8 @@ def unfit_threshold(facts: Facts) -> Iterator[Finding]:
     if not facts.detections or t.recommended is None:
         return
     better = (
-        f"from {t.recommended:.2f} on, {percent(t.recommended_recall)} of the objects are found rightly "
-        f"with F1 {t.recommended_f1:.2f}"
+        f"from {t.recommended:.2f} on, {percent(t.recommended_recall)} of the objects are found "
+        f"rightly with F1 {t.recommended_f1:.2f}"
     )
     advice = f"Give --score-threshold {t.recommended:.2f}."
     if not t.passing:
