@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from data.dataset import Dataset
 from utils.metrics import ImageResult
 from utils.run_folder import read_metrics
@@ -45,7 +47,9 @@ def save_detections(
     pairs = []
     for result in (results[i * len(results) // count] for i in range(count)):
         picture = dataset.sample(result.image_id).image
-        shown = result.keep(result.scores >= threshold)
+        # The surest last: what is drawn last is seen whole.
+        shown = result.keep(np.argsort(result.scores, kind="stable"))
+        shown = shown.keep(shown.scores >= threshold)
         true_labels, labels = result.true_labels.tolist(), shown.labels.tolist()
         captions = [f"{names[k - 1]} {s:.2f}" for k, s in zip(labels, shown.scores, strict=True)]
         truth = draw_boxes(

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from data.unlabelled import Found, find_pictures
+from data.unlabelled import Found, describe_others, find_pictures
 from inference import Prediction, predict
 from model.checkpoint import Checkpoint, load_checkpoint
 from model.efficient_retinanet import describe_parameters
@@ -81,6 +81,8 @@ def launch(config: Config) -> int:
         f"pictures {results.pictures}, objects {results.objects}, failed {failed}; {speed:.1f} "
         "images/s with reading and drawing",
     )
+    if not results.objects:
+        say("note", f"no score reaches {threshold:g}; a lower --score-threshold shows weaker ones")
     say("saved", f"{folder}: {DRAWN}/, {COCO_RESULTS}, {OBJECTS}, {PICTURES}")
     return 1 if failed else 0
 
@@ -101,8 +103,7 @@ def _write_all(
 
 
 def _say_found(found: Found) -> None:
-    others = f"; {found.left_alone} other files left alone" if found.left_alone else ""
-    say("pictures", f"{len(found.paths)} in {found.root}{others}")
+    say("pictures", f"{len(found.paths)} in {found.root}{describe_others(found.others)}")
     for folder, reason in found.unlisted:
         say("failed", f"{folder}: {reason}")
 

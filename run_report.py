@@ -21,6 +21,7 @@ from utils.run_folder import BEST, CURVES, DETECTIONS, LAST, METRICS_FILE, REPOR
 
 # mAP50 on its own training images from which --overfit calls the images learned, or half learned.
 LEARNED, HALF_LEARNED = 0.9, 0.3
+ENOUGH_STEPS = 300  # before, a detector from random weights has hardly left its warm-up
 GOOD_ENOUGH = 0.5  # mAP50 below it is explained at the end of a run
 
 
@@ -52,7 +53,8 @@ def report_run(
     )
     say_threshold(evaluation, best)
     if config.overfit:
-        say("overfit", overfit_verdict(metrics.map_50, len(splits.train)))
+        steps = best.training.get("planned_steps", math.inf)
+        say("overfit", overfit_verdict(metrics.map_50, len(splits.train), steps))
     if config.overfit or not metrics.map_50 >= GOOD_ENOUGH:
         say_findings(findings)
     say("saved", f"{run / BEST}, {LAST}, {CURVES}, {DETECTIONS}")
@@ -63,8 +65,11 @@ def report_run(
     )
 
 
-def overfit_verdict(map_50: float, images: int) -> str:
-    """What ``--overfit`` shows: a pipeline that cannot learn its own few images is broken."""
+def overfit_verdict(map_50: float, images: int, steps: float) -> str:
+    """What ``--overfit`` shows: a pipeline that cannot learn its own few images is broken.
+
+    steps: of the training; after a few nothing can be told.
+    """
     if math.isnan(map_50):
         return (
             f"nothing can be told: the {images} images show no object that counts; give a larger "
@@ -77,6 +82,8 @@ def overfit_verdict(map_50: float, images: int) -> str:
         )
     if map_50 >= HALF_LEARNED:
         return f"the pipeline learns, but is not there yet: {measured}; give more --epochs"
+    if steps < ENOUGH_STEPS:
+        return f"too short to tell: {measured} after {steps:.0f} steps; give more --epochs"
     return (
         f"the pipeline does not learn: {measured}; look at the diagnosis and at {DETECTIONS}, then "
         "at the labels"

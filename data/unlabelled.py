@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from PIL import Image
@@ -19,17 +20,25 @@ WITHOUT_PIXELS = frozenset({"BUFR", "GRIB", "HDF5", "MPEG"})
 class Found:
     """The pictures of a path. root: the folder that holds them; names: their paths in it.
 
-    left_alone: how many other files there are. unlisted: folders that cannot be listed, and why.
+    others: how many other files there are of each extension, in lower case. unlisted: folders that
+    cannot be listed, and why.
     """
 
     root: Path
     paths: tuple[Path, ...]
-    left_alone: int = 0
+    others: Mapping[str, int] = field(default_factory=dict)
     unlisted: tuple[tuple[str, str], ...] = ()
 
     @property
     def names(self) -> list[str]:
         return [path.relative_to(self.root).as_posix() for path in self.paths]
+
+
+def describe_others(others: Mapping[str, int]) -> str:
+    """`` (other files: 3 .heic, 1 .txt)``, or nothing."""
+    kinds = sorted(others.items(), key=lambda kind: -kind[1])
+    listed = ", ".join(f"{count} {suffix}" for suffix, count in kinds)
+    return f" (other files: {listed})" if listed else ""
 
 
 def find_pictures(path: Path) -> Found:
@@ -47,19 +56,20 @@ def find_pictures(path: Path) -> Found:
         )
     readable = _readable_suffixes()
     paths: list[Path] = []
-    others = 0
+    others: Counter[str] = Counter()
     unlisted: list[tuple[str, str]] = []
     for entry in _files_below(path, unlisted):
         # A link to nothing counts as a picture that cannot be read.
         is_file = os.path.isfile(entry.path) or not os.path.exists(entry.path)
-        if is_file and os.path.splitext(entry.name)[1].lower() in readable:
+        suffix = os.path.splitext(entry.name)[1].lower()
+        if is_file and suffix in readable:
             paths.append(Path(entry.path))
         else:
-            others += 1
+            others[suffix or "no extension"] += 1
     if not paths:
         raise UserError(
-            f"--predict {path}: the folder holds no pictures ({others} other files); give an image "
-            "or a folder of images."
+            f"--predict {path}: the folder holds no pictures{describe_others(others)}; give an "
+            "image or a folder of images in a format that Pillow reads."
         )
     return Found(path, tuple(sorted(paths)), others, tuple(unlisted))
 

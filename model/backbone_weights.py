@@ -128,11 +128,16 @@ def load_plain(path: Path, refusal: str, advice: str) -> Any:
 
     Raises UserError: the refusal, the library's reason in brackets, the advice.
     """
+    if not path.stat().st_size:
+        raise UserError(f"{refusal} (the file is empty); {advice}.")
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         # A foreign or cut-off file can stop the unpickler anywhere, with any exception.
-        raise UserError(f"{refusal} ({first_line(error)}); {advice}.") from error
+        reason = first_line(error)
+        if "central directory" in reason:  # which a file of PyTorch has at its end
+            reason = "the file is incomplete"
+        raise UserError(f"{refusal} ({reason}); {advice}.") from error
 
 
 def load_into(network: torch.nn.Module, weights: BackboneWeights, model_name: str) -> None:

@@ -105,7 +105,7 @@ class DetectorModule(pl.LightningModule):
         self.metrics: CocoMetrics | None = None
         self.score_threshold: float | None = None
         self.results: list[ImageResult] = []
-        self.images_an_epoch = 0
+        self.images_an_epoch = self.planned_steps = 0
         self._results: list[ImageResult] = []
         self._timer = Timer()
 
@@ -184,7 +184,7 @@ class DetectorModule(pl.LightningModule):
         optimizer = torch.optim.AdamW(
             parameter_groups(self.model, self.recipe), lr=self.recipe.learning_rate
         )
-        total = int(self.trainer.estimated_stepping_batches)
+        total = self.planned_steps = int(self.trainer.estimated_stepping_batches)
         warmup = min(self.recipe.warmup_steps, total // 2)
         # The slope stays what was asked for: random weights that are pushed up to the full rate
         # within a few steps blow up. A run too short for its warm-up never reaches the peak.
@@ -211,7 +211,7 @@ class DetectorModule(pl.LightningModule):
         return {
             "learning_rate": self.recipe.learning_rate,
             "steps": self.global_step,
-            "planned_steps": float(self.trainer.estimated_stepping_batches),
+            "planned_steps": self.planned_steps,
             "warmup_steps": self.recipe.warmup_steps,
             "images": self.images_an_epoch,
         }

@@ -160,8 +160,8 @@ def wrong_labels(facts: Facts, naming: Naming) -> Iterator[Finding]:
 def _names_at_chance(facts: Facts, naming: Naming) -> Finding:
     figures = (
         f"Of {number(naming.named, 'object')} found, {naming.right} "
-        f"({percent(naming.right / naming.named)}) have their own name; names given at random as "
-        f"often as these would be right for {percent(naming.chance)}"
+        f"({percent(naming.right / naming.named)}) have their own name on their surest detection; "
+        f"names given at random as often as these would be right for {percent(naming.chance)}"
     )
     severity = (naming.named - naming.right) / facts.total_objects
     if naming.only_name is not None:
@@ -175,9 +175,10 @@ def _names_at_chance(facts: Facts, naming: Naming) -> Finding:
         )
     return Finding(
         severity,
-        "The names are hardly better than chance: the labels look shuffled.",
+        "The names are hardly better than chance: not learned yet, or the labels are shuffled.",
         f"{figures}.",
-        f"{LOOK_AT_LABELS}; if they are right, train longer (--epochs 80).",
+        "Train longer (--epochs 80); if that changes nothing, compare the names in the annotation "
+        "files with the pictures, correct them and train anew.",
     )
 
 

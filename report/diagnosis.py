@@ -118,7 +118,7 @@ def _few_steps(facts: Facts) -> Iterator[Finding]:
     in_warmup = f"; the warm-up alone takes {warmup:.0f}" if steps <= warmup else ""
     of = f" of {planned:.0f}" if planned > steps else ""
     images = facts.training.get("images")
-    seen = f" over {images:.0f} training images" if images is not None else ""
+    seen = f" with {images:.0f} images an epoch" if images is not None else ""
     if planned >= FEW_STEPS:
         advice = f"Let it go on: {planned:.0f} steps are planned; look again after {FEW_STEPS}."
     else:

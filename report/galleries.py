@@ -59,13 +59,17 @@ def _confused(outcome: Outcome, names: Sequence[str]) -> list[str]:
 
 @dataclass(frozen=True)
 class _Kind:
-    """errors: each one of an image, in words. badness: of an image, by which they are ranked."""
+    """errors: each one of an image, in words. badness: of an image, by which they are ranked.
+
+    marked: bool (M,), the detections that the gallery is about, which are drawn over the others.
+    """
 
     title: str
     meaning: str
     words: tuple[str, str]
     errors: Callable[[Outcome, Sequence[str]], list[str]]
     badness: Callable[[Outcome], float]
+    marked: Callable[[Outcome], np.ndarray]
 
 
 KINDS = (
@@ -75,6 +79,7 @@ KINDS = (
         ("object missed", "objects missed"),
         _missed,
         lambda o: float(o.missed.sum()),
+        lambda o: o.confused,
     ),
     _Kind(
         "False detections",
@@ -83,6 +88,7 @@ KINDS = (
         ("false detection", "false detections"),
         _false,
         lambda o: float(o.image.scores[o.false].sum()),
+        lambda o: o.false,
     ),
     _Kind(
         "Confusions",
@@ -90,6 +96,7 @@ KINDS = (
         ("object misnamed", "objects misnamed"),
         _confused,
         lambda o: float(o.image.scores[o.confused].sum()),
+        lambda o: o.confused,
     ),
 )
 
@@ -118,6 +125,9 @@ def _gallery(
 def _exhibit(
     kind: _Kind, outcome: Outcome, class_names: Sequence[str], file: str, picture: Image.Image
 ) -> Exhibit:
+    caption = _caption(kind, outcome, class_names)
+    # What is drawn last is seen whole.
+    outcome = outcome.ordered(np.lexsort((outcome.image.scores, kind.marked(outcome))))
     image = outcome.image
     scale = min(1.0, SIDE / max(picture.size))
     small = picture.resize([max(1, round(s * scale)) for s in picture.size], Image.Resampling.BOX)
@@ -139,7 +149,6 @@ def _exhibit(
         said,
         colours=_detection_colours(outcome),
     )
-    caption = _caption(kind, outcome, class_names)
     return Exhibit(file, _jpeg(truth), _jpeg(prediction), caption)
 
 

@@ -60,7 +60,10 @@ def look_at_names(matrix: Sequence[Sequence[int]]) -> Naming:
         chance=chance,
         exchanged=circles,
         called=called,
-        at_chance=2 * explained < named and _is_chance(named, right, chance),
+        # Of a single true class every name is at chance, the right one too.
+        at_chance=len(rows.nonzero()[0]) > 1
+        and 2 * explained < named
+        and _is_chance(named, right, chance),
         only_name=only if named and columns[only] >= NEARLY_ALL * named else None,
     )
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 CONFUSIONS_LISTED = 8
 # A flag and its value, in text that is escaped already.
-FLAG = re.compile(r"--[a-z][a-z-]*( [\w.]*\w)?")
+FLAG = re.compile(r"--[a-z][a-z-]*( [a-z]*[\d.]*\d)?")
 
 
 @dataclass(frozen=True)

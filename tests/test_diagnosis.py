@@ -341,6 +341,13 @@ def test_confusions_without_a_pattern_are_described(model: RetinaNet) -> None:
     assert titles == ["It finds objects but gives them wrong names."]
 
 
+def test_of_a_single_true_class_nothing_is_said_about_chance(model: RetinaNet) -> None:
+    """Six names are given, but only kings are there: chance is as right as the detector."""
+    names = look_at_names(((0, 0, 0), (20, 60, 20), (0, 0, 0)))
+    assert not names.at_chance
+    assert look_at_names(((20, 60, 20), (20, 60, 20), (0, 0, 0))).at_chance
+
+
 def test_one_name_for_everything_is_not_called_shuffled_first(model: RetinaNet) -> None:
     splits = splits_of(labelled(40))
     first = look(model, splits, results_of(splits.validation, says=lambda k, i: 2))[0]
@@ -633,10 +640,9 @@ class Run:
             is_global_zero=True,
             global_step=20,
             callbacks=[],
-            estimated_stepping_batches=400,
             callback_metrics={"loss": torch.tensor(0.7)},
         )
-        self.module.trainer = self.trainer
+        self.module.trainer, self.module.planned_steps = self.trainer, 400
         self.callback = LowMapDiagnosis(splits, lambda label, text: self.said.append(text))
 
     def validate(self, epoch: int = 2) -> list[str]:

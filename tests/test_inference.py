@@ -300,7 +300,7 @@ def test_a_folder_gives_its_pictures_and_those_of_the_folders_in_it(tmp_path: Pa
     os.mkfifo(root / "pipe.png")
     pictures = find_pictures(root)
     assert sorted(pictures.names) == sorted(wanted)
-    assert pictures.left_alone == len(others) + 1 and not pictures.unlisted
+    assert sum(pictures.others.values()) == len(others) + 1 and not pictures.unlisted
     assert list(pictures.paths) == sorted(root / name for name in wanted)
 
 
@@ -348,8 +348,15 @@ def test_a_folder_that_cannot_be_listed_is_told_and_the_rest_go_on(
 
 def test_a_path_without_pictures_is_one_line_that_names_it(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").touch()
-    with pytest.raises(UserError, match="no pictures .1 other") as error:
+    with pytest.raises(UserError, match="no pictures .other files: 1 .txt") as error:
         find_pictures(tmp_path)
     assert str(tmp_path) in str(error.value)
     with pytest.raises(UserError, match="no-such.*no such file or folder"):
         find_pictures(tmp_path / "no-such")
+
+
+def test_files_that_are_left_alone_are_counted_by_their_kind(tmp_path: Path) -> None:
+    for name in ("a.heic", "b.HEIC", "c.txt", "noext"):
+        (tmp_path / name).touch()
+    with pytest.raises(UserError, match=r"no pictures \(other files: 2 .heic, 1 .txt, 1 no ext"):
+        find_pictures(tmp_path)

@@ -25,7 +25,12 @@ from utils.metrics import ImageResult, above, coco_metrics
 
 BOX, ELSEWHERE = [10, 10, 60, 60], [100, 100, 160, 160]
 NASTY = ("<script>alert(1)</script>", "_hidden $\\frac{1}{2}$", "\x1b[31mred\x1b[0m & \u202e")
-FINDING = Finding(0.3, "Something.", "It is <b>so</b>.", "Give --epochs 80, or <i>this</i>.")
+FINDING = Finding(
+    0.3,
+    "Something.",
+    "It is <b>so</b>.",
+    "Give --epochs 80 (no --image-size helps), --precision fp32, or <i>this</i>.",
+)
 
 
 def picture(image_id: int) -> tuple[str, Image.Image]:
@@ -152,7 +157,8 @@ def test_the_page_needs_nothing_from_outside() -> None:
 def test_findings_are_text_whose_flags_are_marked() -> None:
     page = page_of(evaluate(perfect(), CLASSES))
     assert "It is &lt;b&gt;so&lt;/b&gt;." in page
-    assert "Give <code>--epochs 80</code>, or &lt;i&gt;this&lt;/i&gt;." in page
+    assert "Give <code>--epochs 80</code> (no <code>--image-size</code> helps), " in page
+    assert "<code>--precision fp32</code>, or &lt;i&gt;this&lt;/i&gt;." in page
 
 
 def test_the_test_above_sees_what_comes_from_outside() -> None:
@@ -245,6 +251,18 @@ def test_the_colour_of_a_box_says_what_became_of_it() -> None:
         expected = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
         shown = pixels[y + 20 : y + 40, x].mean(axis=0)
         np.testing.assert_allclose(shown, expected, atol=40)
+
+
+def test_what_a_gallery_is_about_is_drawn_over_the_rest() -> None:
+    """A false detection, less sure than a right one in nearly the same place."""
+    near = [10, 10, 61, 61]
+    image = result(1, [BOX], [BOX, near], [0.9, 0.6])
+    grey = Image.new("RGB", (350, 280), "#808080")
+    judged = evaluate([image], CLASSES, 0.5).outcomes
+    (exhibit,) = galleries(judged, CLASSES, lambda _: ("a.jpg", grey))[1].exhibits
+    pixels = np.asarray(Image.open(io.BytesIO(exhibit.prediction))).astype(int)
+    expected = [int(WRONG[i : i + 2], 16) for i in (1, 3, 5)]
+    np.testing.assert_allclose(pixels[30:50, 10].mean(axis=0), expected, atol=40)
 
 
 def test_a_gallery_has_a_bounded_number_of_images() -> None:

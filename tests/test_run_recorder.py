@@ -32,10 +32,9 @@ class Stage:
             current_epoch=0,
             max_epochs=epochs,
             callback_metrics={},
-            estimated_stepping_batches=80,
             global_step=30,
         )
-        self.module.trainer = self.trainer
+        self.module.trainer, self.module.planned_steps = self.trainer, 80
         self.recorder = RunRecorder(folder, DESCRIPTION, lambda label, text: self.said.append(text))
 
     def start(self, epoch: int = 0) -> None:

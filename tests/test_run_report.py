@@ -21,5 +21,10 @@ from run_report import overfit_verdict
     ],
 )
 def test_overfitting_says_whether_anything_can_be_learned(map_50: float, verdict: str) -> None:
-    line = overfit_verdict(map_50, 8)
+    line = overfit_verdict(map_50, 8, 900)
     assert verdict in line and "8 images" in line and "\n" not in line
+
+
+def test_a_short_overfit_is_not_judged_unless_it_has_learned() -> None:
+    assert "too short to tell" in overfit_verdict(0.1, 8, 50)
+    assert "can learn" in overfit_verdict(0.95, 8, 50)

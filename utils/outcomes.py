@@ -26,6 +26,10 @@ class Outcome:
     found: np.ndarray
     mistaken: np.ndarray
 
+    def ordered(self, order: np.ndarray) -> Outcome:
+        """The same with its detections in another order: int (M,)."""
+        return Outcome(self.image.keep(order), self.found[order], self.mistaken[order])
+
     @property
     def right(self) -> np.ndarray:
         """bool (M,)."""

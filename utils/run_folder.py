@@ -44,6 +44,10 @@ def make_folder(folder: Path) -> Path:
     """The folder, made where it is not there. Raises UserError where that cannot be."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise UserError(
+            f"--output {folder}: is a file, or lies in one, and no folder; give a folder."
+        ) from None
     except OSError as error:
         raise UserError(
             f"--output {folder}: the folder cannot be made ({error}); give one that can be "
