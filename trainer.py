@@ -44,6 +44,7 @@ from utils.run_folder import (
     METRICS_FILE,
     create_run_folder,
     find_last,
+    refuse_inside,
     write_json,
 )
 
@@ -164,7 +165,10 @@ def _load_weights(model: RetinaNet, start: Checkpoint, class_names: tuple[str, .
 
 
 def _new_run(config: Config, description: DetectorDescription) -> Path:
-    return create_run_folder(Path(config.output or "runs"), config.name or description.model_name)
+    output = Path(config.output or "runs")
+    if description.data.get("path"):
+        refuse_inside(output, Path(description.data["path"]), "the data set")
+    return create_run_folder(output, config.name or description.model_name)
 
 
 def _make_trainer(

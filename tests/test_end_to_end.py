@@ -432,6 +432,15 @@ def test_another_data_set_has_a_report_of_its_own_and_none_is_written_into_the_d
     assert fingerprint(other) == before
 
 
+def test_a_run_is_never_written_into_the_data_set(
+    cards: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = fingerprint(cards)
+    assert train(cards, cards / "runs", "--epochs", "1") == 2
+    assert "where nothing is ever written" in capsys.readouterr().err
+    assert fingerprint(cards) == before and not (cards / "runs").exists()
+
+
 def test_a_csv_that_no_run_wrote_costs_the_curves_and_nothing_else(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
