@@ -75,7 +75,7 @@ def _training(training: Mapping[str, float]) -> str:
         "learning_rate": "learning rate up to {:.2g}",
         "steps": "{:.0f} steps done",
         "planned_steps": "{:.0f} planned",
-        "warmup_steps": "{:.0f} of them warm-up",
+        "warmup_steps": "warm-up of {:.0f}",
         "images": "{:.0f} images an epoch",
         "loss": "loss {:.3f}",
     }
