@@ -18,10 +18,11 @@ def open_dataset(
     """Recognise the layout of a folder by what is in it, and read its two splits.
 
     Tried in this order: playing cards (a CSV names the split and wins over XML that lies beside
-    the images), VOC (folders of given names), Charlotte (any XML). Where the data set has no
-    split, ``validation_fraction`` of the images are set aside, by ``seed``. No image is opened
-    and nothing is written. Raises UserError in one line when the folder is absent, empty or not
-    recognised, when an annotation is wrong and when a split is empty.
+    the images), VOC (folders of given names), Charlotte (any XML), COCO (JSON of given names).
+    Where the data set has no split, ``validation_fraction`` of the images are set aside, by
+    ``seed``. No image is opened and nothing is written. Raises UserError in one line when the
+    folder is absent, empty or not recognised, when an annotation is wrong and when a split is
+    empty.
     """
     from data.folder import open_folder
 
@@ -35,10 +36,11 @@ def open_dataset(
 def _layouts() -> tuple[type[LayoutDataset], ...]:
     # torch is behind these, and whoever imports the package must not wait for it.
     from data.charlotte_dataset import CharlotteDataset
+    from data.coco_dataset import CocoDataset
     from data.play_card_dataset import PlayCardDataset
     from data.voc2007_dataset import VOC2007Dataset
 
-    return PlayCardDataset, VOC2007Dataset, CharlotteDataset
+    return PlayCardDataset, VOC2007Dataset, CharlotteDataset, CocoDataset
 
 
 def _not_recognised(folder: Folder) -> Exception:

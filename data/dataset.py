@@ -20,6 +20,7 @@ from PIL import ExifTags, Image
 from torch.utils.data import DataLoader, Sampler
 from torchvision import tv_tensors
 from torchvision.transforms.v2 import functional as F
+from typing_extensions import NotRequired
 
 from utils.errors import UserError, did_you_mean
 
@@ -42,6 +43,7 @@ class Annotation:
     boxes: float32 (N, 4), xyxy, absolute pixels, origin 0. names: N class names.
     difficult: bool (N,). size: (width, height) as the annotation states it, or None.
     source: the file (and line) that says so, for messages. N may be 0.
+    crowd: bool (N,), which of the difficult are COCO's crowd regions; None where there is none.
     """
 
     image_path: Path
@@ -50,6 +52,7 @@ class Annotation:
     difficult: np.ndarray
     size: tuple[int, int] | None = None
     source: str = ""
+    crowd: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -70,13 +73,14 @@ class Target(TypedDict):
     """What the model is asked to find in one image; rows belong together and are kept together.
 
     boxes: float32 BoundingBoxes (N, 4), xyxy, pixels. labels: int64 (N,). difficult: bool (N,).
-    image_id: unique in the split.
+    image_id: unique in the split. crowd: bool (N,), only where an image has crowd regions.
     """
 
     boxes: tv_tensors.BoundingBoxes
     labels: torch.Tensor
     difficult: torch.Tensor
     image_id: int
+    crowd: NotRequired[torch.Tensor]
 
 
 class SampleKey(NamedTuple):
@@ -181,6 +185,9 @@ class Dataset(torch.utils.data.Dataset):
         target = Target(
             boxes=boxes, labels=sample.labels, difficult=sample.difficult, image_id=index
         )
+        crowd = self.annotations[index].crowd
+        if crowd is not None:
+            target["crowd"] = torch.from_numpy(crowd)
         image = F.pil_to_tensor(sample.image)
         if self.transform is None:
             return image, target

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar
+
+import numpy as np
 
 from data.dataset import Annotation, Dataset, DataSplits
 from data.folder import Folder, open_folder
@@ -17,11 +19,16 @@ from utils.errors import UserError
 
 @dataclass(frozen=True)
 class Reading:
-    """What a reader found. ``validation`` is None where the data set has no split of its own."""
+    """What a reader found. ``validation`` is None where the data set has no split of its own.
+
+    crowds: by image, regions where detections are not judged. They join the records of validation,
+    after the split; training does not see them.
+    """
 
     train: Sequence[Annotation]
     validation: Sequence[Annotation] | None
     class_names: Sequence[str]
+    crowds: Mapping[Path, Annotation] = field(default_factory=dict)
 
 
 class LayoutDataset(Dataset):
@@ -77,6 +84,7 @@ class LayoutDataset(Dataset):
                 "remove its list or folder to have a part of the training images set "
                 f"aside.{folder.link_hint()}"
             )
+        validation = [_with_crowds(a, reading.crowds.get(a.image_path)) for a in validation]
         _remark(train, validation, reading.class_names, folder, notes)
         return DataSplits(
             train=cls(train, reading.class_names),
@@ -94,6 +102,19 @@ def found_names(*annotations: Annotation) -> list[str]:
 def name_counts(annotations: Sequence[Annotation]) -> Counter[str]:
     """Objects a class name."""
     return Counter(name for a in annotations for name in a.names)
+
+
+def _with_crowds(annotation: Annotation, regions: Annotation | None) -> Annotation:
+    if regions is None:
+        return annotation
+    own = np.zeros(len(annotation.names), dtype=bool)
+    return replace(
+        annotation,
+        boxes=np.concatenate([annotation.boxes, regions.boxes]),
+        names=annotation.names + regions.names,
+        difficult=np.concatenate([annotation.difficult, regions.difficult]),
+        crowd=np.concatenate([own, np.ones(len(regions.names), dtype=bool)]),
+    )
 
 
 def _remark(

@@ -46,6 +46,8 @@ class ImageResult:
 
     true_boxes: (N, 4) xyxy. true_labels: (N,), 1..K. difficult: bool (N,), neither rewarded when
     found nor missed when not. boxes: (M, 4) xyxy. scores: (M,). labels: (M,). All NumPy.
+    crowd: bool (N,), which of the difficult are regions of COCO's ``iscrowd``: they excuse every
+    detection that mostly lies in them, and not only the one that fits; None for none.
     """
 
     image_id: int
@@ -55,6 +57,7 @@ class ImageResult:
     boxes: np.ndarray
     scores: np.ndarray
     labels: np.ndarray
+    crowd: np.ndarray | None = None
 
     @property
     def objects(self) -> int:
@@ -84,6 +87,7 @@ class ImageResult:
             boxes=_array(detection["boxes"]),
             scores=_array(detection["scores"]),
             labels=_array(detection["labels"]),
+            crowd=_array(target["crowd"]) if "crowd" in target else None,
         )
         return every.keep(every.labels > 0)
 
@@ -233,18 +237,18 @@ def _evaluate(results: Sequence[ImageResult], num_classes: int) -> Any:
 
 
 def _annotations(result: ImageResult) -> list[dict[str, Any]]:
-    rows = zip(
-        to_xywh(result.true_boxes).tolist(), result.true_labels, result.difficult, strict=True
-    )
+    crowd = np.zeros(result.objects, dtype=bool) if result.crowd is None else result.crowd
+    boxes = to_xywh(result.true_boxes).tolist()
+    rows = zip(boxes, result.true_labels, result.difficult, crowd, strict=True)
     return [
         {
             "image_id": result.image_id,
             "category_id": int(label),
             "bbox": box,
             "area": IGNORED_AREA if difficult else box[2] * box[3],
-            "iscrowd": 0,
+            "iscrowd": int(region),
         }
-        for box, label, difficult in rows
+        for box, label, difficult, region in rows
     ]
 
 
