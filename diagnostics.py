@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
-from PIL import ExifTags, Image
 from torch import nn
 from torchvision.models.detection import RetinaNet
 from torchvision.ops import FrozenBatchNorm2d
 
 from data.dataset import Annotation, Dataset, DataSplits
+from data.images import look_at
 from model.anchor_fit import anchor_fit
 from report.facts import Facts, ParameterFacts, ThresholdFacts
 from report.finding import Finding
@@ -24,7 +24,6 @@ from utils.outcomes import SAME_PLACE
 
 LEAST_SCORE = 0.05
 ANCHOR_IMAGES = 500
-TURNED = (5, 6, 7, 8)  # EXIF orientations that exchange width and height
 
 
 def diagnosis_lines(findings: Sequence[Finding]) -> list[str]:
@@ -161,17 +160,5 @@ def _anchor_facts(model: RetinaNet, dataset: Dataset) -> AnchorFit | None:
 
 
 def _image_size(annotation: Annotation) -> tuple[int, int] | None:
-    """(width, height) of the picture that training sees; None where nothing says it.
-
-    The file's header, with ``read_image``'s rule for turned pictures: annotation tools write odd
-    sizes. No pixel is decoded. The annotation's word counts where the file cannot be read.
-    """
-    try:
-        with Image.open(annotation.image_path) as stored:
-            width, height = stored.size
-            turned = stored.getexif().get(ExifTags.Base.Orientation, 1) in TURNED
-    except Exception:
-        # A file that cannot be read is another room's matter: whoever decodes it names it.
-        return annotation.size
-    as_stored = annotation.size == (width, height) or not turned
-    return (width, height) if as_stored else (height, width)
+    """(width, height) of the picture that training sees; None where nothing says it."""
+    return look_at(annotation.image_path, annotation.size).size or annotation.size

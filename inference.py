@@ -6,7 +6,6 @@ memory needed does not depend on how many there are.
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,16 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision.models.detection import RetinaNet
 from torchvision.ops import clip_boxes_to_image
 from torchvision.transforms.v2 import functional as F
 
-from data.dataset import read_image
+from data.images import read_image, why_unreadable
 from model.detection import losses_and_detections
-from utils.errors import UserError, first_line
+from utils.errors import UserError
 from utils.hardware import Machine
 
 PIXELS_OF_A_BATCH = 50_000_000
@@ -157,12 +156,7 @@ class _Reader(Dataset):
 def _reason(error: Exception, path: Path | None) -> str:
     """Why a picture cannot be read, without its path: whoever shows the line has that."""
     cause = error.__cause__ or error.__context__ or error
-    if isinstance(cause, UnidentifiedImageError):
-        if path is not None and os.path.getsize(path) == 0:
-            return "the file is empty"
-        return "not a picture in any format that Pillow reads"
-    strerror = cause.strerror if isinstance(cause, OSError) else None
-    return f"cannot be read ({strerror or first_line(cause)})"
+    return why_unreadable(cause if isinstance(cause, Exception) else error, path)
 
 
 def _as_it_is(item: Any) -> Any:

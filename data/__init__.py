@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,23 +14,38 @@ if TYPE_CHECKING:
 
 
 def open_dataset(
-    path: str | Path, *, validation_fraction: float = 0.2, seed: int = 0
+    path: str | Path,
+    *,
+    validation_fraction: float = 0.2,
+    seed: int = 0,
+    skip_bad_images: bool = False,
+    progress: Callable[[int, int], None] | None = None,
 ) -> DataSplits:
     """Recognise the layout of a folder by what is in it, and read its two splits.
 
     Tried in this order: playing cards (a CSV names the split and wins over XML that lies beside
     the images), VOC (folders of given names), Charlotte (any XML), COCO (JSON of given names).
     Where the data set has no split, ``validation_fraction`` of the images are set aside, by
-    ``seed``. No image is opened and nothing is written. Raises UserError in one line when the
-    folder is absent, empty or not recognised, when an annotation is wrong and when a split is
-    empty.
+    ``seed``. Of each image the header and the last bytes are read, and nothing is written.
+    progress is called with (images done, images in all).
+
+    Raises UserError in one line when the folder is absent, empty or not recognised, when an
+    annotation is wrong, when a split is empty and, unless ``skip_bad_images``, when an image is
+    missing or cannot be read.
     """
     from data.folder import open_folder
 
     folder = open_folder(path)
+    return layout_of(folder).open_listed(
+        folder, validation_fraction, seed, skip_bad_images=skip_bad_images, progress=progress
+    )
+
+
+def layout_of(folder: Folder) -> type[LayoutDataset]:
+    """The reader that recognises the folder. Raises UserError when none does."""
     for layout in _layouts():
         if layout.recognises(folder):
-            return layout.open_listed(folder, validation_fraction, seed)
+            return layout
     raise _not_recognised(folder)
 
 

@@ -27,16 +27,17 @@ def parse_box(
     """One box, xyxy, absolute pixels with origin 0, each value representable in float32.
 
     raw: the texts of xmin, ymin, xmax, ymax. where: file and object or line, for messages.
-    size: (width, height) of the image if known. origin: the number of the first pixel.
+    size: (width, height) of the image as the annotation states it, for messages. origin: the
+    number of the first pixel.
 
     With ``origin=1`` coordinates are those of VOC: pixels are numbered 1..W and both corner
     pixels belong to the box. Pixel 1 covers the interval 0..1 and pixel W covers W-1..W, so the
     box is xmin - 1, ymin - 1, xmax, ymax, clamped at 0 for files that count from 0 nevertheless.
 
-    A box that reaches over the image's edge is returned as it is (the transforms clip it). None,
-    counted in ``notes``, for a box without area or entirely outside of the image. Raises UserError
-    for a missing or non-finite coordinate and for inverted corners: those are mistakes of which
-    only the author knows what was meant.
+    A box that reaches over the image's edge is returned as it is: what counts is the edge of the
+    decoded picture, see ``data.inspection``. None, counted in ``notes``, for a box without area.
+    Raises UserError for a missing or non-finite coordinate and for inverted corners: those are
+    mistakes of which only the author knows what was meant.
     """
     xmin, ymin, xmax, ymax = (_number(raw.get(tag), tag, where) for tag in COORDINATES)
     if xmax < xmin or ymax < ymin:
@@ -44,10 +45,6 @@ def parse_box(
     left, top = xmin - origin, ymin - origin
     if xmax <= left or ymax <= top:
         notes.count("boxes without area, dropped", where)
-        return None
-    width, height = size or (_MAX_PIXEL, _MAX_PIXEL)
-    if xmax <= 0 or ymax <= 0 or left >= width or top >= height:
-        notes.count("boxes entirely outside of their image, dropped", where)
         return None
     if origin:
         left, top = max(left, 0.0), max(top, 0.0)

@@ -10,7 +10,7 @@ from data.boxes import stack_boxes
 from data.dataset import Annotation
 from data.folder import Folder, ImageIndex, fold, read_text
 from data.layout import LayoutDataset, Reading, found_names, name_counts
-from data.notes import Notes, listed
+from data.notes import Notes, Severity, listed
 from data.voc_xml import read_annotations
 from utils.errors import did_you_mean
 
@@ -39,7 +39,7 @@ class CharlotteDataset(LayoutDataset):
             train = _read_flat(folder, notes)
             return Reading(train, None, _class_names([folder], train, notes))
         if folder.xml_files:
-            notes.say(
+            notes.warn(
                 f"{len(folder.xml_files)} XML file(s) beside {train_folder.path.name}/ are not used"
             )
         train = _read_flat(train_folder, notes)
@@ -48,7 +48,7 @@ class CharlotteDataset(LayoutDataset):
         if not others:
             return Reading(train, None, class_names)
         if others[1:]:
-            notes.say(
+            notes.warn(
                 f"validation is {others[0].path.name}/; not used: "
                 + listed(f"{f.path.name}/" for f in others[1:])
             )
@@ -76,7 +76,9 @@ def _read_flat(folder: Folder, notes: Notes) -> list[Annotation]:
                 "images left out, the XML of their name belongs to another image", str(path)
             )
             continue
-        notes.count("images without an XML file, taken as images without objects", str(path))
+        notes.count(
+            "images without an XML file, taken as images without objects", str(path), Severity.NOTE
+        )
         negatives.append(
             Annotation(path, stack_boxes([]), (), np.zeros(0, dtype=bool), source=str(path))
         )
@@ -96,11 +98,11 @@ def _class_names(
     if not new:
         return stated
     if len(new) == len(found):
-        notes.say(
+        notes.warn(
             f"{path} is not used: none of its names ({listed(stated)}) occurs in the annotations"
         )
         return found
     counts = name_counts(annotations)
     told = listed(f"{n!r} in {counts[n]} object(s){did_you_mean(n, stated)}" for n in new)
-    notes.say(f"classes added to those of {path}, because annotations have them: {told}")
+    notes.warn(f"classes added to those of {path}, because annotations have them: {told}")
     return stated + new

@@ -25,9 +25,9 @@ from data.coco_json import (
     text_of,
 )
 from data.dataset import Annotation
-from data.folder import Folder
+from data.folder import Folder, searched
 from data.layout import LayoutDataset, Reading
-from data.notes import Notes, listed
+from data.notes import Notes, Severity
 from utils.errors import UserError
 
 
@@ -100,54 +100,51 @@ def _read_split(folder: Folder, path: Path, notes: Notes) -> _Split:
     content = load_coco(path)
     names = category_names(content["categories"], path)
     images = CocoImages(folder, path)
-    pictures = _pictures(content["images"], path, images, folder)
+    pictures = _pictures(content["images"], path, images, notes)
     for number, entry in enumerate(content["annotations"], start=1):
         # An annotation's own id is what a user can search for; some tools write none.
         own_id = reprlib.repr(entry["id"]) if "id" in entry else f"number {number}"
-        where = f"{path}, annotation {own_id}"
-        _add_annotation(entry, where, pictures, names, notes)
-    return _Split(list(pictures.values()), names, images.searched)
+        with notes.catching():
+            _add_annotation(entry, f"{path}, annotation {own_id}", pictures, names, notes)
+    found = [picture for picture in pictures.values() if picture is not None]
+    return _Split(found, names, images.searched)
 
 
 def _pictures(
-    rows: Sequence[Entry], path: Path, images: CocoImages, folder: Folder
-) -> dict[Id, _Picture]:
-    pictures: dict[Id, _Picture] = {}
+    rows: Sequence[Entry], path: Path, images: CocoImages, notes: Notes
+) -> dict[Id, _Picture | None]:
+    """By image id; None for an entry whose image is not there."""
+    pictures: dict[Id, _Picture | None] = {}
     owner: dict[Path, Id] = {}
-    missing: list[str] = []
     for number, row in enumerate(rows, start=1):
-        key = id_of(row, "id", f"{path}, image number {number}")
-        where = f"{path}, image {reprlib.repr(key)}"
-        if key in pictures:
-            raise UserError(f"{where}: the id is there more than once; ids are unique.")
-        stated = text_of(row, "file_name", where)
-        image = images.find(stated)
-        if image is None:
-            missing.append(repr(stated))
-            continue
-        if image in owner:
-            raise UserError(
-                f"{where}: its file_name {stated!r} leads to {image}, as that of image "
-                f"{reprlib.repr(owner[image])} does; expected one entry an image. Merge them or "
-                "restore the folders that tell them apart."
-            )
-        owner[image] = key
-        size = parse_size(number_text(row.get("width")), number_text(row.get("height")))
-        pictures[key] = _Picture(image, where, size)
-    if missing:
-        searched = listed(f"{f.path}/" for f in images.searched if f.images)
-        raise UserError(
-            f"{path}: {len(missing)} image(s) not found: {listed(missing)}; looked in "
-            f"{searched or f'{folder.path}/, which holds no image'}. Restore them or remove "
-            f"their entries.{folder.link_hint()}"
-        )
+        with notes.catching():
+            key = id_of(row, "id", f"{path}, image number {number}")
+            where = f"{path}, image {reprlib.repr(key)}"
+            if key in pictures:
+                raise UserError(f"{where}: the id is there more than once; ids are unique.")
+            pictures[key] = None
+            stated = text_of(row, "file_name", where)
+            image = images.find(stated)
+            if image is None:
+                what = f"image(s) not found in {searched(images.searched)}"
+                notes.count(what, f"{where}, {stated!r}", Severity.BAD_IMAGE)
+                continue
+            if image in owner:
+                raise UserError(
+                    f"{where}: its file_name {stated!r} leads to {image}, as that of image "
+                    f"{reprlib.repr(owner[image])} does; expected one entry an image. Merge them "
+                    "or restore the folders that tell them apart."
+                )
+            owner[image] = key
+            size = parse_size(number_text(row.get("width")), number_text(row.get("height")))
+            pictures[key] = _Picture(image, where, size)
     return pictures
 
 
 def _add_annotation(
     row: Entry,
     where: str,
-    pictures: Mapping[Id, _Picture],
+    pictures: Mapping[Id, _Picture | None],
     names: Mapping[Id, str],
     notes: Notes,
 ) -> None:
@@ -165,11 +162,13 @@ def _add_annotation(
     if crowd not in (0, 1):
         raise UserError(f"{where}: iscrowd is {reprlib.repr(crowd)}; expected 0 or 1.")
     name, picture = names[category_id], pictures[image_id]
+    if picture is None:
+        return
     box = parse_box(corner_texts(row, where), f"{where}, {name!r}", notes, size=picture.size)
     if box is None:
         return
     if crowd:
-        notes.count("crowd regions, neither learnt nor judged", where)
+        notes.count("crowd regions, neither learnt nor judged", where, Severity.NOTE)
     rows = picture.crowds if crowd else picture.objects
     if (name, box) in rows:
         notes.count("duplicate annotations, removed", where)
@@ -189,7 +188,11 @@ def _crowds(
     for picture in split.pictures:
         rows = {row: None for row in picture.crowds if row[0] in class_names}
         for _ in range(len(picture.crowds) - len(rows)):
-            notes.count("crowd regions of classes that are not learnt, dropped", picture.source)
+            notes.count(
+                "crowd regions of classes that are not learnt, dropped",
+                picture.source,
+                Severity.NOTE,
+            )
         if rows:
             yield picture.path, picture.record(rows, difficult=True)
 

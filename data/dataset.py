@@ -7,7 +7,6 @@ A reader (``charlotte_dataset``, ``play_card_dataset``, ``voc2007_dataset``) tur
 from __future__ import annotations
 
 import copy
-import struct
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -16,24 +15,14 @@ from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
 import torch
-from PIL import ExifTags, Image
+from PIL import Image
 from torch.utils.data import DataLoader, Sampler
 from torchvision import tv_tensors
 from torchvision.transforms.v2 import functional as F
 from typing_extensions import NotRequired
 
+from data.images import read_image
 from utils.errors import UserError, did_you_mean
-
-# EXIF orientation to what undoes it; 1 is upright already.
-TO_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 
 
 @dataclass(frozen=True)
@@ -226,47 +215,6 @@ def _inside(annotation: Annotation, size: tuple[int, int]) -> np.ndarray:
             f"{size[0]}x{size[1]} pixels; was the image resized after it was labelled?"
         )
     return clipped
-
-
-def read_image(path: Path, annotated_size: tuple[int, int] | None = None) -> Image.Image:
-    """An image file as PIL RGB, the right way up.
-
-    The EXIF orientation is applied, unless the annotation's (width, height) is that of the stored
-    pixels: then the boxes were drawn on the stored pixels, and those are returned.
-    Raises UserError naming the file.
-    """
-    try:
-        with Image.open(path) as stored:
-            upright = stored if annotated_size == stored.size else _upright(stored)
-            return _to_rgb(upright)
-    except FileNotFoundError:
-        raise UserError(
-            f"{path}: the image is missing; restore it or remove it from the annotations."
-        ) from None
-    except (OSError, ValueError, SyntaxError, struct.error, Image.DecompressionBombError) as error:
-        raise UserError(
-            f"{path}: the image cannot be read ({error}); replace it or remove it "
-            "from the data set."
-        ) from error
-
-
-def _upright(stored: Image.Image) -> Image.Image:
-    """Turned as its EXIF orientation says.
-
-    Pillow's ``exif_transpose`` also writes all EXIF data anew, and fails where a camera's is odd.
-    """
-    stored.load()  # a TIFF turns itself and forgets its orientation
-    method = TO_UPRIGHT.get(stored.getexif().get(ExifTags.Base.Orientation, 1))
-    return stored if method is None else stored.transpose(method)
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):
-        # 16-bit grey: Pillow's own conversion clips at 255 instead of scaling.
-        image = Image.fromarray(
-            (np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)
-        )
-    return image.convert("RGB")
 
 
 def collate_fn(items: Sequence[tuple[torch.Tensor, Target]]) -> Batch:

@@ -115,18 +115,29 @@ class ImageIndex:
     def __init__(self, folders: Iterable[Folder]) -> None:
         self._exact: dict[str, Path] = {}
         self._folded: dict[str, Path] = {}
+        self._others: dict[str, Path] = {}
         self._stems: dict[str, list[Path]] = defaultdict(list)
         for folder in folders:
             for path in folder.images:
                 self._exact.setdefault(path.name, path)
                 self._folded.setdefault(fold(path.name), path)
                 self._stems[fold(path.stem)].append(path)
+            for name, path in folder.files.items():
+                self._others.setdefault(name, path)
 
     def find(self, stated: str) -> Path | None:
-        """The image of a stated name or path: exactly, in other capitals, by stem."""
+        """The image of a stated name or path: exactly, in other capitals, by stem.
+
+        Failing these the file of exactly that name, whatever its extension: Pillow will tell.
+        """
         name = basename(stated)
         by_stem = self._stems.get(fold(strip_image_suffix(name)), [None])
-        return self._exact.get(name) or self._folded.get(fold(name)) or by_stem[0]
+        return (
+            self._exact.get(name)
+            or self._folded.get(fold(name))
+            or by_stem[0]
+            or self._others.get(name)
+        )
 
     def find_by_stem(self, stem: str, stated: str = "") -> Path | None:
         """The image of that stem; of several, the one whose name is stated, then the same case."""
@@ -135,6 +146,11 @@ class ImageIndex:
             return None
         name = basename(stated)
         return min(candidates, key=lambda p: (p.name != name, p.stem != stem))
+
+
+def searched(folders: Iterable[Folder]) -> str:
+    """Where images were looked for, for messages."""
+    return ", ".join(f"{f.path}/" for f in folders if f.images) or "folders without any image"
 
 
 def open_folder(path: str | Path) -> Folder:

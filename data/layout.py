@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar
@@ -12,9 +12,13 @@ import numpy as np
 
 from data.dataset import Annotation, Dataset, DataSplits
 from data.folder import Folder, open_folder
+from data.images import Picture
+from data.inspection import inspect
 from data.notes import Notes, listed
 from data.splits import seeded_split
 from utils.errors import UserError
+
+Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,18 @@ class Reading:
     validation: Sequence[Annotation] | None
     class_names: Sequence[str]
     crowds: Mapping[Path, Annotation] = field(default_factory=dict)
+
+
+@dataclass
+class Survey:
+    """What reading a data set gave. splits: None where there is too much wrong to make any.
+
+    pictures: of training and of validation, one for each record that was looked at.
+    """
+
+    layout: str
+    splits: DataSplits | None = None
+    pictures: list[list[Picture]] = field(default_factory=list)
 
 
 class LayoutDataset(Dataset):
@@ -58,40 +74,121 @@ class LayoutDataset(Dataset):
         return cls.open_listed(open_folder(path), validation_fraction, seed)
 
     @classmethod
-    def open_listed(cls, folder: Folder, validation_fraction: float, seed: int) -> DataSplits:
+    def open_listed(
+        cls,
+        folder: Folder,
+        validation_fraction: float,
+        seed: int,
+        *,
+        skip_bad_images: bool = False,
+        progress: Progress | None = None,
+    ) -> DataSplits:
         """As ``open``, for a folder that is already listed.
 
-        Raises UserError when a split is empty or there is no object to learn from.
+        Raises UserError for the first thing that training cannot go on with, see ``survey``.
         """
-        notes = Notes()
-        reading = cls.read(folder, notes)
-        train, validation = reading.train, reading.validation
-        if not train or not any(a.names for a in train):
-            found = f"{len(train)} image(s)" + (" without any object" if train else "")
-            raise UserError(
-                f"{folder.path}: the training split has {found}; expected images with "
-                f"annotated objects.{folder.link_hint()}"
+        notes = Notes(collecting=True)
+        splits = cls.survey(folder, validation_fraction, seed, notes, progress=progress).splits
+        notes.refuse(str(folder.path), skip_bad_images=skip_bad_images, hint=folder.link_hint())
+        assert splits is not None  # else there is an error
+        return replace(splits, notes=notes.lines())
+
+    @classmethod
+    def survey(
+        cls,
+        folder: Folder,
+        validation_fraction: float,
+        seed: int,
+        notes: Notes,
+        *,
+        decode: bool = False,
+        progress: Progress | None = None,
+    ) -> Survey:
+        """Read everything; all that is wrong is in ``notes``, which collect it.
+
+        decode: read the pixels of each picture and not only its header. progress is called with
+        (images done, images in all).
+        """
+        survey = Survey(cls.layout)
+        with notes.catching():
+            reading = cls.read(folder, notes)
+            train, validation = _split(reading, folder, validation_fraction, seed, notes)
+            _refuse_fractions([*train, *validation], folder)
+            total = len(train) + len(validation)
+
+            def look(records: Sequence[Annotation], before: int) -> list[Annotation]:
+                kept, pictures = inspect(
+                    records,
+                    notes,
+                    decode=decode,
+                    progress=None if progress is None else lambda n: progress(before + n, total),
+                )
+                survey.pictures.append(pictures)
+                return kept
+
+            train, validation = look(train, 0), look(validation, len(train))
+            for split, records in (("training", train), ("validation", validation)):
+                if not records:
+                    raise UserError(f"{folder.path}: no {split} image can be read.")
+            class_names = _known_names(reading.class_names, validation, notes)
+            _remark(train, validation, class_names, folder, notes)
+            survey.splits = DataSplits(
+                train=cls(train, class_names),
+                validation=cls(validation, class_names),
+                layout=cls.layout,
             )
-        if validation is None:
-            train, validation = seeded_split(train, validation_fraction, seed)
-            notes.say(
-                f"no validation split in the data set: {len(validation)} of "
-                f"{len(train) + len(validation)} images set aside for it (seed {seed})"
-            )
-        if not validation:
-            raise UserError(
-                f"{folder.path}: the validation split has no image; add some, or "
-                "remove its list or folder to have a part of the training images set "
-                f"aside.{folder.link_hint()}"
-            )
-        validation = [_with_crowds(a, reading.crowds.get(a.image_path)) for a in validation]
-        _remark(train, validation, reading.class_names, folder, notes)
-        return DataSplits(
-            train=cls(train, reading.class_names),
-            validation=cls(validation, reading.class_names),
-            layout=cls.layout,
-            notes=notes.lines(),
+        return survey
+
+
+def _split(
+    reading: Reading, folder: Folder, validation_fraction: float, seed: int, notes: Notes
+) -> tuple[Sequence[Annotation], Sequence[Annotation]]:
+    """The records of training and validation. Raises UserError where one of them is empty."""
+    train, validation = reading.train, reading.validation
+    if not train or not any(a.names for a in train):
+        found = f"{len(train)} image(s)" + (" without any object" if train else "")
+        raise UserError(
+            f"{folder.path}: the training split has {found}; expected images with "
+            f"annotated objects.{folder.link_hint()}"
         )
+    if validation is None:
+        train, validation = seeded_split(train, validation_fraction, seed)
+        notes.say(
+            f"no validation split in the data set: {len(validation)} of "
+            f"{len(train) + len(validation)} images set aside for it (seed {seed})"
+        )
+    if not validation:
+        raise UserError(
+            f"{folder.path}: the validation split has no image; add some, or "
+            "remove its list or folder to have a part of the training images set "
+            f"aside.{folder.link_hint()}"
+        )
+    return train, [_with_crowds(a, reading.crowds.get(a.image_path)) for a in validation]
+
+
+def _refuse_fractions(records: Sequence[Annotation], folder: Folder) -> None:
+    """Corners from 0 to 1 are shares of the picture, as YOLO writes them, and no pixels."""
+    boxes = [(record, box) for record in records for box in record.boxes]
+    fractions = [(record, box) for record, box in boxes if box.min() >= 0 and box.max() <= 1]
+    if len(fractions) > len(boxes) / 2:
+        record, box = fractions[0]
+        raise UserError(
+            f"{folder.path}: {len(fractions)} of {len(boxes)} boxes have all coordinates between 0 "
+            f"and 1, e.g. {record.source}, {record.image_path.name}: {[*map(float, box.round(4))]};"
+            " they look like shares of the picture's size; expected pixels. Multiply them by the "
+            "picture's width and height."
+        )
+
+
+def _known_names(
+    class_names: Sequence[str], validation: Sequence[Annotation], notes: Notes
+) -> Sequence[str]:
+    """The class list, with the names that only validation has where these can be collected."""
+    try:
+        Dataset(validation, class_names)
+    except UserError as error:
+        notes.error(str(error))
+    return [*class_names, *(n for n in found_names(*validation) if n not in class_names)]
 
 
 def found_names(*annotations: Annotation) -> list[str]:
@@ -126,19 +223,19 @@ def _remark(
 ) -> None:
     shared = sorted({a.image_path for a in train} & {a.image_path for a in validation})
     if shared:
-        notes.say(
+        notes.warn(
             f"{len(shared)} image(s) are in training and in validation, which flatters the "
             f"mAP: {listed((p.name for p in shared), 3)}"
         )
     trained = {name for a in train for name in a.names}
     untrained = [name for name in class_names if name not in trained]
     if untrained:
-        notes.say(f"classes without an object in the training split: {listed(untrained)}")
+        notes.warn(f"classes without an object in the training split: {listed(untrained)}")
     spellings: dict[str, list[str]] = defaultdict(list)
     for name in class_names:
         spellings[name.casefold()].append(name)
     twins = [" / ".join(same) for same in spellings.values() if len(same) > 1]
     if twins:
-        notes.say(f"classes that differ only in capitals are taken as different: {listed(twins)}")
+        notes.warn(f"classes that differ only in capitals are taken as different: {listed(twins)}")
     if folder.escaping:
-        notes.say(folder.link_hint().strip())
+        notes.warn(folder.link_hint().strip())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,12 +12,19 @@ import numpy as np
 
 from data.boxes import COORDINATES, Box, parse_box, parse_size, stack_boxes
 from data.dataset import Annotation
-from data.folder import Folder, ImageIndex, read_text
+from data.folder import Folder, ImageIndex, read_text, searched
 from data.layout import LayoutDataset, Reading, found_names
-from data.notes import Notes, listed
+from data.notes import Notes, Severity, listed
 from utils.errors import UserError
 
 REQUIRED = ("filename", "class", *COORDINATES)
+SIZES = ("width", "height")
+# What tools write without a header: this layout's own order, keras-retinanet's, the required one.
+ORDERS = (
+    ("filename", *SIZES, "class", *COORDINATES),
+    ("filename", *COORDINATES, "class"),
+    REQUIRED,
+)
 TRAIN_CSV, TEST_CSV = "train_labels.csv", "test_labels.csv"
 CSV_FOLDERS = ("play_cards", "images", "data")
 IMAGE_FOLDERS = ("play_cards", "images")
@@ -83,25 +90,24 @@ def _read_split(folder: Folder, csv_path: Path, split: str, notes: Notes) -> lis
     folders = _image_folders(folder, split)
     images = ImageIndex(folders)
     groups: dict[Path, _Group] = {}
-    missing: dict[str, None] = {}
-    for line, row in _rows(csv_path):
+    missing: dict[str, str] = {}
+    for line, row in _rows(csv_path, notes):
         where = f"{csv_path}, line {line}"
         if not row["filename"]:
-            raise UserError(f"{where}: the filename is empty; expected the name of an image.")
+            notes.error(f"{where}: the filename is empty; expected the name of an image.")
+            continue
         image = images.find(row["filename"])
         if image is None:
-            missing[row["filename"]] = None
+            missing.setdefault(row["filename"], where)
             continue
         group = groups.setdefault(image, _Group(row["filename"], where))
         if row["filename"] != group.stated:
             notes.count("rows that name their image in another way than its first row", where)
-        _add_row(group, row, where, notes)
-    if missing:
-        searched = listed(f"{f.path}/" for f in folders if f.images)
-        raise UserError(
-            f"{csv_path}: {len(missing)} image(s) not found: {listed(missing)}; "
-            f"looked in {searched or f'{folder.path}/, which holds no image'}. "
-            f"Restore them or remove their rows.{folder.link_hint()}"
+        with notes.catching():
+            _add_row(group, row, where, notes)
+    for name, where in missing.items():
+        notes.count(
+            f"image(s) not found in {searched(folders)}", f"{where}, {name!r}", Severity.BAD_IMAGE
         )
     return [_annotation(image, group) for image, group in groups.items()]
 
@@ -128,7 +134,7 @@ def _add_row(group: _Group, row: Row, where: str, notes: Notes) -> None:
 
 
 def _row_size(row: Row, where: str) -> tuple[int, int] | None:
-    for column in ("width", "height"):
+    for column in SIZES:
         text = row.get(column, "")
         try:
             float(text or 0)
@@ -150,7 +156,7 @@ def _annotation(image: Path, group: _Group) -> Annotation:
     )
 
 
-def _rows(path: Path) -> Iterator[tuple[int, Row]]:
+def _rows(path: Path, notes: Notes) -> Iterator[tuple[int, Row]]:
     """Line number and cells by column, stripped; blank lines are passed over."""
     text = read_text(path)
     first = next((line for line in text.splitlines() if line.strip()), "")
@@ -163,12 +169,17 @@ def _rows(path: Path) -> Iterator[tuple[int, Row]]:
             cells = [cell.strip() for cell in cells]
             if not any(cells):
                 continue
+            where = f"{path}, line {reader.line_num}"
             if not header:
-                header = _header(cells, f"{path}, line {reader.line_num}")
-            elif len(cells) > len(header) and any(cells[len(header) :]):
-                raise UserError(
-                    f"{path}, line {reader.line_num}: {len(cells)} cells, but the "
-                    f"header names {len(header)} columns; quote values with commas."
+                header = _order_of(cells)
+                if not header:
+                    header = _header(cells, where)
+                    continue
+                notes.warn(f"{path}: no header; the columns are taken as {','.join(header)}")
+            if len(cells) > len(header) and any(cells[len(header) :]):
+                notes.error(
+                    f"{where}: {len(cells)} cells, but there are {len(header)} columns; quote "
+                    "values with commas."
                 )
             else:
                 padded = cells + [""] * (len(header) - len(cells))
@@ -179,6 +190,25 @@ def _rows(path: Path) -> Iterator[tuple[int, Row]]:
         ) from error
     if not header:
         raise UserError(f"{path}: the file is empty; expected the header {','.join(REQUIRED)}.")
+
+
+def _order_of(cells: Sequence[str]) -> list[str]:
+    """The columns of a file without header, when its first row is one of the known orders'."""
+    for order in ORDERS:
+        row = dict(zip(order, cells, strict=False))
+        numbers = [row[name] for name in (*COORDINATES, *SIZES) if name in row]
+        fits = len(cells) == len(order) and all(map(_is_number, numbers))
+        if fits and not _is_number(row["class"]):
+            return list(order)
+    return []
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _header(cells: list[str], where: str) -> list[str]:

@@ -13,9 +13,9 @@ from pathlib import Path
 from data.dataset import Annotation
 from data.folder import Folder, ImageIndex, basename, read_text, strip_image_suffix
 from data.layout import LayoutDataset, Reading, found_names
-from data.notes import Notes, listed
+from data.notes import Notes, Severity, listed
 from data.voc_xml import read_annotations
-from utils.errors import UserError, did_you_mean
+from utils.errors import did_you_mean
 
 VOC_CLASSES = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
@@ -157,7 +157,7 @@ def _drop_repeated(train: _Ids, validation: _Ids, notes: Notes) -> None:
     for ids in [*reversed(validation), *reversed(train)]:
         repeated = {i for i in ids if i in seen and _REPEATED_ID.fullmatch(i)}
         for image_id in sorted(repeated):
-            notes.count("images that several years contain, used once", image_id)
+            notes.count("images that several years contain, used once", image_id, Severity.NOTE)
         ids[:] = [i for i in ids if i not in repeated]
         seen.update(ids)
 
@@ -167,14 +167,15 @@ def _read(years: Sequence[_Year], split: _Ids, notes: Notes) -> list[Annotation]
     for year, ids in zip(years, split, strict=True):
         missing = year.missing(ids)
         if missing:
-            raise UserError(
+            notes.error(
                 f"{year.folder.path}: {len(missing)} image(s) named in ImageSets have "
                 f"no XML in Annotations: {listed(missing)}. Restore the files or "
                 f"remove the names.{year.folder.link_hint()}"
             )
         images = year.folder.find_folder("JPEGImages")
         index = ImageIndex([images] if images else [])
-        records += read_annotations([year.annotations[i] for i in ids], index, notes, origin=1)
+        found = [year.annotations[i] for i in ids if i in year.annotations]
+        records += read_annotations(found, index, notes, origin=1)
     return records
 
 
@@ -201,5 +202,5 @@ def _class_names(
     )
     if untrained:
         told = listed(f"{n!r}{did_you_mean(n, trained)}" for n in untrained)
-        notes.say(f"classes that only the validation split has, never trained: {told}")
+        notes.warn(f"classes that only the validation split has, never trained: {told}")
     return trained + untrained

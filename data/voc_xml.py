@@ -14,7 +14,7 @@ from defusedxml.common import DefusedXmlException
 from data.boxes import COORDINATES, Box, parse_box, parse_size, stack_boxes
 from data.dataset import Annotation
 from data.folder import ImageIndex, basename, read_bytes
-from data.notes import Notes, listed
+from data.notes import Notes, Severity
 from utils.errors import UserError
 
 
@@ -41,7 +41,8 @@ def read_voc_xml(path: Path, notes: Notes, *, origin: int = 0) -> VocXml:
     origin: the number of an image's first pixel, 1 in VOC and 0 in LabelImg; see
     ``data.boxes.parse_box`` for what follows from it. Coordinates are read by tag name, decimals
     are kept. The file is untrusted: entities and external references are refused (defusedxml).
-    Raises UserError naming the file, and the object by number and name.
+    Raises UserError naming the file; what is wrong with an object is an error of ``notes`` that
+    names it by number and name.
     """
     root = _parse(path)
     size = parse_size(root.findtext("size/width"), root.findtext("size/height"))
@@ -51,13 +52,14 @@ def read_voc_xml(path: Path, notes: Notes, *, origin: int = 0) -> VocXml:
     for number, element in enumerate(root.findall("object"), start=1):
         name = (element.findtext("name") or "").strip()
         where = f"{path}, object {number} {name!r}"
-        if not name:
-            raise UserError(f"{where}: the object has no <name>; give it a class.")
-        box = parse_box(_coordinates(element, where), where, notes, size=size, origin=origin)
-        if box is not None:
-            boxes.append(box)
-            names.append(name)
-            difficult.append(_is_true(element.findtext("difficult")))
+        with notes.catching():
+            if not name:
+                raise UserError(f"{where}: the object has no <name>; give it a class.")
+            box = parse_box(_coordinates(element, where), where, notes, size=size, origin=origin)
+            if box is not None:
+                boxes.append(box)
+                names.append(name)
+                difficult.append(_is_true(element.findtext("difficult")))
     return VocXml(
         path=path,
         boxes=stack_boxes(boxes),
@@ -68,12 +70,12 @@ def read_voc_xml(path: Path, notes: Notes, *, origin: int = 0) -> VocXml:
     )
 
 
-def match_images(files: Sequence[VocXml], images: ImageIndex) -> list[Annotation]:
-    """One record for each file, in the files' order, with the image that belongs to it.
+def match_images(files: Sequence[VocXml], images: ImageIndex, notes: Notes) -> list[Annotation]:
+    """One record for each file that has an image, in the files' order.
 
     The file's own stem decides, then the name it states: files are renamed together more often
-    than their contents are corrected. An image belongs to one file only. Raises UserError that
-    lists the files whose image is not there.
+    than their contents are corrected. An image belongs to one file only. A file whose image is not
+    there counts as a bad image.
     """
     image_of: dict[Path, Path] = {}
     taken: set[Path] = set()
@@ -89,13 +91,10 @@ def match_images(files: Sequence[VocXml], images: ImageIndex) -> list[Annotation
             if image is not None and image not in taken:
                 image_of[file.path] = image
                 taken.add(image)
-    missing = [file for file in files if file.path not in image_of]
-    if missing:
-        stated = (f"{f.path.name} (image {f.filename or 'not named'})" for f in missing)
-        raise UserError(
-            f"{missing[0].path.parent}: {len(missing)} annotation file(s) without "
-            f"their image: {listed(stated)}. Restore the images or remove the files."
-        )
+    for file in files:
+        if file.path not in image_of:
+            stated = f"{file.path} (image {file.filename or 'not named'})"
+            notes.count("annotation file(s) without their image", stated, Severity.BAD_IMAGE)
     return [
         Annotation(
             image_path=image_of[file.path],
@@ -106,6 +105,7 @@ def match_images(files: Sequence[VocXml], images: ImageIndex) -> list[Annotation
             source=str(file.path),
         )
         for file in files
+        if file.path in image_of
     ]
 
 
@@ -113,7 +113,11 @@ def read_annotations(
     paths: Iterable[Path], images: ImageIndex, notes: Notes, *, origin: int
 ) -> list[Annotation]:
     """``read_voc_xml`` for every file, then ``match_images``."""
-    return match_images([read_voc_xml(p, notes, origin=origin) for p in paths], images)
+    files = []
+    for path in paths:
+        with notes.catching():
+            files.append(read_voc_xml(path, notes, origin=origin))
+    return match_images(files, images, notes)
 
 
 def _parse(path: Path) -> Element:

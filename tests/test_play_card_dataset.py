@@ -91,7 +91,7 @@ def test_columns_are_found_by_header_and_size_is_optional(tmp_path: Path) -> Non
     splits = opened(tmp_path, " 30 , 20.5, ace ,6,4,a.jpg", "", ",,,,,", header=header)
     record = splits.train.annotations[0]
     assert record.boxes.tolist() == [[4, 6, 20.5, 30]]
-    assert record.names == ("ace",) and record.size is None
+    assert record.names == ("ace",) and record.size == (64, 48)  # the picture's
 
 
 @pytest.mark.parametrize("delimiter", [";", "\t"])
@@ -145,7 +145,7 @@ def test_duplicate_rows_are_removed_and_counted(tmp_path: Path) -> None:
         ("a.jpg,64,48,,1,1,9,9", "the class is empty"),
         (",64,48,ace,1,1,9,9", "the filename is empty"),
         ("a.jpg,wide,48,ace,1,1,9,9", "width is 'wide'"),
-        ("a.jpg,64,48,ace,1,1,9,9,7", "9 cells, but the header names 8"),
+        ("a.jpg,64,48,ace,1,1,9,9,7", "9 cells, but there are 8 columns"),
         ('"a.jpg,64,48,ace,1,1,9,9', "not readable as CSV"),
     ],
 )
@@ -162,7 +162,7 @@ def test_boxes_without_area_or_outside_are_dropped_and_their_image_stays(tmp_pat
     )
     assert [len(a.names) for a in splits.train.annotations] == [0, 1]
     assert any("without area" in n and "line 2, 'ace'" in n for n in splits.notes)
-    assert any("outside" in n and "line 4, 'ace'" in n for n in splits.notes)
+    assert any("outside" in n and "b.jpg, 'ace' (70, 1, 90, 9)" in n for n in splits.notes)
 
 
 def test_a_missing_column_is_named(tmp_path: Path) -> None:
@@ -185,7 +185,7 @@ def test_text_of_another_encoding_is_an_error_with_its_line(tmp_path: Path) -> N
 def test_all_missing_images_are_listed_up_to_ten(tmp_path: Path) -> None:
     rows = [f"lost{i:02}.jpg,64,48,ace,1,1,9,9" for i in range(12)]
     message = error(tmp_path, "a.jpg,64,48,ace,1,1,9,9", *rows, rows[0])
-    assert "12 image(s) not found" in message and "lost09.jpg and 2 more" in message
+    assert "12 image(s) not found in" in message and "'lost09.jpg' and 2 more" in message
 
 
 def test_a_class_of_the_test_csv_alone_is_refused(tmp_path: Path) -> None:

@@ -166,5 +166,7 @@ def test_a_list_may_hold_flags_paths_and_extensions(tmp_path: Path) -> None:
 def test_a_missing_image_is_an_error_that_lists_it(tmp_path: Path) -> None:
     write_voc(tmp_path, FOUR, ALL_LISTS)
     (tmp_path / "JPEGImages" / "000002.jpg").unlink()
-    with pytest.raises(UserError, match=r"1 annotation file\(s\) without their image: 000002.xml"):
+    with pytest.raises(
+        UserError, match=r"1 annotation file\(s\) without their image: Annotations/000002.xml"
+    ):
         open_dataset(tmp_path)

@@ -1,0 +1,114 @@
+"""Annotations held against the pictures themselves: what cannot be read, what does not fit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from data.dataset import Annotation
+from data.images import Picture, look_at_all
+from data.notes import Notes, Severity
+
+# A box with less than this share of its area inside its picture is no fair example of its object.
+LEAST_INSIDE = 0.5
+# Tools count pixels from 0 or from 1, and round: that far a box may reach over the edge.
+ROUNDING = 1.0
+
+
+def inspect(
+    records: Sequence[Annotation],
+    notes: Notes,
+    *,
+    decode: bool = False,
+    progress: Callable[[int], None] | None = None,
+) -> tuple[list[Annotation], list[Picture]]:
+    """The records whose picture can be read, with the pictures of all records.
+
+    Each record that comes back states the size of its picture as training sees it, and its boxes
+    lie inside: what reaches over the edge is clipped, what is mostly outside is dropped, and both
+    are counted. Pictures that cannot be read count as bad images. decode: see ``look_at``.
+    """
+    wanted = [(record.image_path, record.size) for record in records]
+    pictures = look_at_all(wanted, decode=decode, progress=progress)
+    kept = []
+    for record, picture in zip(records, pictures, strict=True):
+        if picture.size is None:
+            where = f"{picture.path}: {picture.error}"
+            notes.count("image(s) that cannot be read", where, Severity.BAD_IMAGE)
+            continue
+        explained = _compare_sizes(record, picture, notes)
+        kept.append(_fit(record, picture.size, explained, notes))
+    return kept, pictures
+
+
+def _compare_sizes(record: Annotation, picture: Picture, notes: Notes) -> bool:
+    """Whether the annotation's size agrees with the picture; what it means if not is noted."""
+    stated, size = record.size, picture.size
+    if stated == size or stated is None:
+        if picture.orientation != 1 and picture.stored == size and record.names:
+            notes.count(
+                "images that EXIF turns and whose size cannot tell if their boxes turn with them; "
+                "the turned picture is used",
+                str(record.image_path),
+            )
+        return True
+    where = f"{record.source}: {stated[0]}x{stated[1]}, {record.image_path} is {_show(size)}"
+    if stated == size[::-1] and picture.orientation == 1:  # type: ignore[index]
+        where += " (width and height exchanged)"
+    notes.count("annotations that state another size than their image's; the image counts", where)
+    return False
+
+
+def _fit(record: Annotation, size: tuple[int, int], explained: bool, notes: Notes) -> Annotation:
+    """The record with its boxes inside a picture of ``size``, and ``size`` as its own."""
+    boxes = record.boxes.reshape(-1, 4).astype(np.float32)
+    clipped = boxes.clip(0, np.array([*size, *size], dtype=np.float32))
+    inside = _area(clipped) / np.maximum(_area(boxes), np.finfo(np.float32).tiny)
+    over = np.abs(boxes - clipped).max(axis=1, initial=0)
+    kept = inside >= LEAST_INSIDE
+    if not kept.all() and not explained:
+        # Boxes that fit the stated size and not the picture were drawn on another picture.
+        notes.error(
+            f"{record.source}: boxes for a picture of {_show(record.size)}, but "
+            f"{record.image_path} is {_show(size)}, and {int((~kept).sum())} of {len(kept)} lie "
+            "mostly outside; was it resized after it was labelled? Restore it or label it again."
+        )
+    for index in np.flatnonzero(over).tolist():
+        where = _object(record, boxes, index)
+        if inside[index] <= 0:
+            notes.count("boxes entirely outside of their image, dropped", where)
+        elif not kept[index]:
+            notes.count("boxes mostly outside of their image, dropped", where)
+        elif over[index] > ROUNDING:
+            notes.count("boxes that reach over the edge of their image, clipped", where)
+        else:
+            notes.count(
+                "boxes that reach over the edge of their image by a pixel at most, clipped",
+                where,
+                Severity.NOTE,
+            )
+    return replace(
+        record,
+        boxes=clipped[kept],
+        names=tuple(name for name, keep in zip(record.names, kept, strict=True) if keep),
+        difficult=np.asarray(record.difficult, dtype=bool)[kept],
+        crowd=None if record.crowd is None else record.crowd[kept],
+        size=size,
+    )
+
+
+def _object(record: Annotation, boxes: np.ndarray, index: int) -> str:
+    corners = ", ".join(f"{value:g}" for value in boxes[index])
+    return f"{record.source}, {record.image_path.name}, {record.names[index]!r} ({corners})"
+
+
+def _area(boxes: np.ndarray) -> np.ndarray:
+    extent = (boxes[:, 2:] - boxes[:, :2]).astype(np.float64).clip(min=0)
+    area: np.ndarray = extent.prod(axis=1)
+    return area
+
+
+def _show(size: tuple[int, int] | None) -> str:
+    return f"{size[0]}x{size[1]}" if size else "unknown size"
