@@ -9,6 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ from torchvision.models.detection import RetinaNet
 from torchvision.ops import clip_boxes_to_image
 from torchvision.transforms.v2 import functional as F
 
-from data.images import read_image, why_unreadable
+from data.dataset import keep_limits
+from data.images import max_megapixels, read_image, why_unreadable
 from model.detection import losses_and_detections
 from utils.errors import UserError
 from utils.hardware import Machine
@@ -177,6 +179,7 @@ def _read_all(
         batch_size=None,
         num_workers=workers,
         collate_fn=_as_it_is,
+        worker_init_fn=partial(keep_limits, max_megapixels()),
         prefetch_factor=-(-batch_size // workers) if workers else None,
     )
 

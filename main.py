@@ -3,6 +3,7 @@
 python main.py -t True -p ./cards -m efficientnet-b4    # train
 python main.py -l ckpt.pth                              # monitor the mAP of a checkpoint
 python main.py -l ckpt.pth --predict ./photos           # find the objects in your own pictures
+python main.py --check -p ./cards                       # say what is wrong with a data set
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import optparse
 import os
 import sys
+from itertools import zip_longest
 from typing import Any, NoReturn
 
 from utils.config import Config, flag_of, options
@@ -22,7 +24,8 @@ EXIT_INTERRUPTED = 130
 
 USAGE = """%prog -t True [-p FOLDER] [-m MODEL] [options]    train
        %prog -l FILE [-p FOLDER] [options]              monitor the mAP of a checkpoint
-       %prog -l FILE --predict PATH [options]           find the objects in your own pictures"""
+       %prog -l FILE --predict PATH [options]           find the objects in your own pictures
+       %prog --check -p FOLDER [options]                say what is wrong with a data set"""
 
 
 class Parser(optparse.OptionParser):
@@ -62,7 +65,7 @@ def _help_with_default(name: str, option: Option) -> str:
 def read_config(arguments: list[str]) -> Config:
     """Command line to ``Config``; raises UserError for a flag or value that makes no sense."""
     parser = make_parser()
-    values, rest = parser.parse_args(arguments)
+    values, rest = parser.parse_args(_with_switches(arguments))
     if rest:
         parser.error(f"{rest[0]!r} belongs to no flag; every value follows its flag")
     given = {}
@@ -74,6 +77,8 @@ def read_config(arguments: list[str]) -> Config:
             given[name] = option.parse(text)
         except ValueError as error:
             parser.error(f"{flag_of(name)} {text}: {error}")
+    if given.get("check"):
+        _refuse_beside_check(parser, given)
     if "predict" in given and (given.get("train") or "resume" in given):
         parser.error(
             f"--predict {given['predict']}: finds objects with a trained detector, and does not go "
@@ -82,8 +87,39 @@ def read_config(arguments: list[str]) -> Config:
     return resumed_config(given) if "resume" in given else Config.merged(given)
 
 
+def _with_switches(arguments: list[str]) -> list[str]:
+    """The arguments with the True that a switch alone stands for."""
+    switches = {flag_of(name) for name, option in options().items() if option.is_switch}
+    full: list[str] = []
+    for argument, following in zip_longest(arguments, arguments[1:], fillvalue="-"):
+        full.append(argument)
+        if argument in switches and following.startswith("-"):
+            full.append("True")
+    return full
+
+
+def _refuse_beside_check(parser: optparse.OptionParser, given: dict[str, Any]) -> None:
+    others = [flag_of(name) for name in ("train", "resume", "load", "predict") if given.get(name)]
+    if others:
+        parser.error(
+            f"--check looks at a data set and does nothing else; it does not go with {others[0]}"
+        )
+
+
 def run(config: Config) -> int:
-    """Predict, train or monitor; the exit status. Heavy imports wait until they are needed."""
+    """Check, predict, train or monitor; the exit status. Heavy imports wait for their need."""
+    if config.max_megapixels:
+        from data.images import allow_megapixels
+
+        allow_megapixels(config.max_megapixels)
+    if config.check and not config.path:
+        raise UserError("--check: which data set is meant? Give its folder with -p.")
+    if config.check:
+        import checker
+
+        return checker.launch(config)
+    if config.check_report:
+        raise UserError(f"--check-report {config.check_report}: goes with --check.")
     if config.predict and not config.load:
         raise UserError(
             f"--predict {config.predict}: which detector is meant? Give its checkpoint with -l "
@@ -110,7 +146,7 @@ def run(config: Config) -> int:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The exit status: 0 done, 1 some pictures could not be read, 2 bad input, 130 interrupted."""
+    """The exit status: 0 done, 1 problems in pictures or data, 2 bad input, 130 interrupted."""
     arguments = sys.argv[1:] if arguments is None else arguments
     debug = False
     try:

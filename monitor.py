@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 from data.dataset import DataSplits
@@ -92,7 +93,9 @@ def _open_data(config: Config, checkpoint: Checkpoint) -> DataSplits:
     else:
         source = DataSource.remembered(remembered, str(checkpoint.path))
         say("note", "-p is not given: the data set that the checkpoint remembers is taken")
-    with progress_bar("drawing") as progress:
+    if config.on_bad_image == "skip":
+        source = dataclasses.replace(source, skip_bad_images=True)
+    with progress_bar("images") as progress:
         splits = source.open(config.cache, progress, overfit=config.overfit)
     names = checkpoint.description.class_names
     splits = match_classes(splits, names, f"the checkpoint {checkpoint.path}")

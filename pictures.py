@@ -46,7 +46,10 @@ def save_detections(
     names = dataset.class_names
     pairs = []
     for result in (results[i * len(results) // count] for i in range(count)):
-        picture = dataset.sample(result.image_id).image
+        sample = dataset.readable_sample(result.image_id)
+        if sample is None:
+            continue
+        picture = sample.image
         # The surest last: what is drawn last is seen whole.
         shown = result.keep(np.argsort(result.scores, kind="stable"))
         shown = shown.keep(shown.scores >= threshold)
@@ -56,4 +59,6 @@ def save_detections(
             picture, result.true_boxes.tolist(), true_labels, [names[k - 1] for k in true_labels]
         )
         pairs.append((truth, draw_boxes(picture, shown.boxes.tolist(), labels, captions)))
+    if not pairs:
+        return
     image_grid(pairs, ("ground truth", f"detections, score >= {threshold:g}")).save(path)

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytorch_lightning as pl
+from PIL import Image
 
 from data.dataset import Dataset, DataSplits, make_loader
 from diagnostics import diagnosis_lines, examine
+from lost_images import LostImages
 from model.checkpoint import Checkpoint
 from model.efficient_retinanet import describe_parameters
 from model.lightning_trainer import DetectorModule
@@ -60,13 +62,20 @@ def measure(
         enable_checkpointing=False,
         enable_model_summary=False,
         enable_progress_bar=is_terminal(),
-        callbacks=[*progress_bars(), *guard],
+        callbacks=[*progress_bars(), *guard, LostImages(say)],
         **machine.trainer_options(),
     )
     loader = make_loader(dataset, batch_size, workers=workers)
     with readable_failures():
         trainer.validate(module, loader, verbose=False)
     return module
+
+
+def _picture(dataset: Dataset, index: int) -> Image.Image:
+    """The image of a row; grey, of its size, where it can no longer be read."""
+    sample = dataset.readable_sample(index)
+    size = dataset.annotations[index].size or (64, 64)
+    return Image.new("RGB", size, "grey") if sample is None else sample.image
 
 
 def write_report(
@@ -103,7 +112,7 @@ def write_report(
         galleries=galleries(
             evaluation.outcomes,
             module.class_names,
-            lambda i: ("/".join(dataset.path(i).parts[-2:]), dataset.sample(i).image),
+            lambda i: ("/".join(dataset.path(i).parts[-2:]), _picture(dataset, i)),
         ),
         findings=findings,
         measured=measured(facts),

@@ -14,6 +14,7 @@ from torchvision.models.detection import RetinaNet
 from data.augmentation import TrainingTransform, training_canvas
 from data.dataset import DataSplits, make_loader
 from data.default import DataSource, describe_splits, match_classes
+from lost_images import LostImages
 from low_map import LowMapDiagnosis
 from model.backbone_weights import find_backbone_weights
 from model.checkpoint import (
@@ -70,7 +71,7 @@ def launch(config: Config) -> Path:
         start = load_checkpoint(Path(config.load))
 
     source = _data_source(config, start)
-    with progress_bar("drawing") as progress:
+    with progress_bar("images") as progress:
         splits = source.open(config.cache, progress, overfit=config.overfit)
     known = start.description.class_names if start else ()
     if start and (last or set(known) == set(splits.class_names)):
@@ -89,9 +90,9 @@ def launch(config: Config) -> Path:
     guard = make_guard(
         config.gpu, config.delay_time, config.high_temp, config.low_temp, config.max_pause, say
     )
-    watch = LowMapDiagnosis(splits, say, config.score_threshold)
+    watch = [LowMapDiagnosis(splits, say, config.score_threshold), LostImages(say)]
     steps = -(-len(splits.train) // config.batch_size)
-    trainer = _make_trainer(config, run, description, machine, [*guard, watch], steps)
+    trainer = _make_trainer(config, run, description, machine, [*guard, *watch], steps)
     if start is None and not description.frozen_batch_norm:
         pretrain_on_crops(config, model, splits.train, run, machine, guard)
     _fit(config, trainer, model, splits, description, run, last)
@@ -101,10 +102,12 @@ def launch(config: Config) -> Path:
 
 def _data_source(config: Config, start: Checkpoint | None) -> DataSource:
     """The data set of ``-p``, else the one a checkpoint remembers, else drawn cards."""
+    skip = config.on_bad_image == "skip"
     if start and not config.path:
-        return DataSource.remembered(start.description.data, str(start.path))
+        source = DataSource.remembered(start.description.data, str(start.path))
+        return dataclasses.replace(source, skip_bad_images=skip or source.skip_bad_images)
     path = str(Path(config.path).resolve()) if config.path else None
-    return DataSource(path, config.demo_images, config.validation_fraction, config.seed)
+    return DataSource(path, config.demo_images, config.validation_fraction, config.seed, skip)
 
 
 def _build_model(

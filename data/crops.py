@@ -68,7 +68,9 @@ def crop_objects(
     for done, index in enumerate(indices):
         if len(labels) >= max_crops:
             break
-        sample = dataset.sample(index)
+        sample = dataset.readable_sample(index)
+        if sample is None:
+            continue
         windows = _object_windows(sample) + _background_windows(sample, random)
         for label, window in windows:
             pictures.append(_cut(sample.image, window, side))

@@ -10,6 +10,7 @@ import copy
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypedDict
 
@@ -21,7 +22,7 @@ from torchvision import tv_tensors
 from torchvision.transforms.v2 import functional as F
 from typing_extensions import NotRequired
 
-from data.images import read_image
+from data.images import allow_megapixels, max_megapixels, read_image
 from utils.errors import UserError, did_you_mean
 
 
@@ -107,6 +108,9 @@ class Dataset(torch.utils.data.Dataset):
     annotations: one record an image, in a fixed order. class_names: the K names, label i + 1 is
     ``class_names[i]``. transform: maps ``(image, target)``; without it the image is a uint8
     (3, H, W) tensor. Raises UserError when an annotation names a class that is not in the list.
+
+    unreadable: bool (rows,), images that could not be read when a loader or ``readable_sample``
+    asked for them. A loader shares it with its processes.
     """
 
     def __init__(
@@ -120,6 +124,7 @@ class Dataset(torch.utils.data.Dataset):
         self.transform = transform
         self._label_of = {name: i + 1 for i, name in enumerate(self.class_names)}
         self._refuse_unknown_names()
+        self.unreadable = torch.zeros(len(self.annotations), dtype=torch.bool)
 
     def _refuse_unknown_names(self) -> None:
         known = self._label_of
@@ -163,9 +168,23 @@ class Dataset(torch.utils.data.Dataset):
             difficult=torch.from_numpy(annotation.difficult.astype(bool)),
         )
 
-    def __getitem__(self, key: int | SampleKey) -> tuple[torch.Tensor, Target]:
+    def readable_sample(self, index: int) -> Sample | None:
+        """As ``sample``; None, remembered in ``unreadable``, for an image that cannot be read.
+
+        Each was looked at before the run. What happens to one since then must not end the run.
+        """
+        try:
+            return self.sample(index)
+        except UserError:
+            self.unreadable[index] = True
+            return None
+
+    def __getitem__(self, key: int | SampleKey) -> tuple[torch.Tensor, Target] | None:
+        """By an index, as ``sample``; by a loader's key, None for an image that cannot be read."""
         index = key.row if isinstance(key, SampleKey) else key
-        sample = self.sample(index)
+        sample = self.readable_sample(index) if isinstance(key, SampleKey) else self.sample(index)
+        if sample is None:
+            return None
         boxes = tv_tensors.BoundingBoxes(
             sample.boxes,
             format="XYXY",
@@ -199,6 +218,7 @@ class Dataset(torch.utils.data.Dataset):
         """Some of the images; the class list stays."""
         other = copy.copy(self)
         other.annotations = tuple(self.annotations[i] for i in indices)
+        other.unreadable = torch.zeros(len(other.annotations), dtype=torch.bool)
         return other
 
 
@@ -217,10 +237,18 @@ def _inside(annotation: Annotation, size: tuple[int, int]) -> np.ndarray:
     return clipped
 
 
-def collate_fn(items: Sequence[tuple[torch.Tensor, Target]]) -> Batch:
-    """Images of different sizes cannot be stacked: a batch is a list of images and of targets."""
-    images, targets = zip(*items, strict=True)
-    return list(images), list(targets)
+def collate_fn(items: Sequence[tuple[torch.Tensor, Target] | None]) -> Batch:
+    """Images of different sizes cannot be stacked: a batch is a list of images and of targets.
+
+    What could not be read is left out; where nothing could, both lists are empty.
+    """
+    found = [item for item in items if item is not None]
+    return [image for image, _ in found], [target for _, target in found]
+
+
+def keep_limits(megapixels: float, worker: int) -> None:
+    """Give a loader's process the limit of the main one; not every system inherits it."""
+    allow_megapixels(megapixels)
 
 
 class SeededSampler(Sampler[SampleKey]):
@@ -262,7 +290,12 @@ def make_loader(
     seed: int = 0,
     pin_memory: bool = False,
 ) -> DataLoader:
-    """Batches of ``(list of (3, H, W) images, list of Target)``; the last one may be smaller."""
+    """Batches of ``(list of (3, H, W) images, list of Target)``; the last one may be smaller.
+
+    An image that cannot be read is left out of its batch and remembered in ``dataset.unreadable``.
+    """
+    if workers:
+        dataset.unreadable.share_memory_()
     return DataLoader(
         dataset,
         batch_size=batch_size,
@@ -270,5 +303,6 @@ def make_loader(
         num_workers=workers,
         persistent_workers=workers > 0,
         collate_fn=collate_fn,
+        worker_init_fn=partial(keep_limits, max_megapixels()),
         pin_memory=pin_memory,
     )

@@ -18,12 +18,14 @@ class DataSource:
     """Where a data set is: a folder, or None for drawn cards. Plain enough for a checkpoint.
 
     path: absolute. images: drawn training images; a tenth as many are drawn for validation.
+    skip_bad_images: leave out what is missing or cannot be read, instead of refusing the data set.
     """
 
     path: str | None
     images: int = 1200
     validation_fraction: float = 0.2
     seed: int = 0
+    skip_bad_images: bool = False
 
     @classmethod
     def remembered(cls, plain: dict[str, Any], checkpoint: str) -> DataSource:
@@ -60,7 +62,13 @@ class DataSource:
             )
         else:
             folder = Path(self.path)
-        splits = open_dataset(folder, validation_fraction=self.validation_fraction, seed=self.seed)
+        splits = open_dataset(
+            folder,
+            validation_fraction=self.validation_fraction,
+            seed=self.seed,
+            skip_bad_images=self.skip_bad_images,
+            progress=progress,
+        )
         if not overfit:
             return splits
         few = splits.train.subset(range(min(overfit, len(splits.train))))

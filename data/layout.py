@@ -39,12 +39,12 @@ class Reading:
 class Survey:
     """What reading a data set gave. splits: None where there is too much wrong to make any.
 
-    pictures: of training and of validation, one for each record that was looked at.
+    train_pictures, validation_pictures: one for each record that was looked at.
     """
 
-    layout: str
     splits: DataSplits | None = None
-    pictures: list[list[Picture]] = field(default_factory=list)
+    train_pictures: list[Picture] = field(default_factory=list)
+    validation_pictures: list[Picture] = field(default_factory=list)
 
 
 class LayoutDataset(Dataset):
@@ -109,24 +109,18 @@ class LayoutDataset(Dataset):
         decode: read the pixels of each picture and not only its header. progress is called with
         (images done, images in all).
         """
-        survey = Survey(cls.layout)
+        survey = Survey()
         with notes.catching():
             reading = cls.read(folder, notes)
             train, validation = _split(reading, folder, validation_fraction, seed, notes)
             _refuse_fractions([*train, *validation], folder)
-            total = len(train) + len(validation)
-
-            def look(records: Sequence[Annotation], before: int) -> list[Annotation]:
-                kept, pictures = inspect(
-                    records,
-                    notes,
-                    decode=decode,
-                    progress=None if progress is None else lambda n: progress(before + n, total),
-                )
-                survey.pictures.append(pictures)
-                return kept
-
-            train, validation = look(train, 0), look(validation, len(train))
+            before, total = len(train), len(train) + len(validation)
+            train, survey.train_pictures = inspect(
+                train, notes, decode=decode, progress=_counted(progress, 0, total)
+            )
+            validation, survey.validation_pictures = inspect(
+                validation, notes, decode=decode, progress=_counted(progress, before, total)
+            )
             for split, records in (("training", train), ("validation", validation)):
                 if not records:
                     raise UserError(f"{folder.path}: no {split} image can be read.")
@@ -138,6 +132,10 @@ class LayoutDataset(Dataset):
                 layout=cls.layout,
             )
         return survey
+
+
+def _counted(progress: Progress | None, before: int, total: int) -> Callable[[int], None] | None:
+    return None if progress is None else lambda done: progress(before + done, total)
 
 
 def _split(

@@ -128,8 +128,10 @@ class DetectorModule(pl.LightningModule):
         # resumed run repeats an uninterrupted one.
         torch.manual_seed((self.recipe.seed << 32) + self.global_step)
 
-    def training_step(self, batch: tuple[list[Tensor], list[Any]], batch_idx: int) -> Tensor:
+    def training_step(self, batch: tuple[list[Tensor], list[Any]], batch_idx: int) -> Tensor | None:
         images, targets = batch
+        if not images:  # none of them could be read
+            return None
         losses = self.model([_to_unit_range(image) for image in images], targets)
         loss = sum(losses.values())
         values = {name: value.detach() for name, value in losses.items()}
@@ -154,6 +156,8 @@ class DetectorModule(pl.LightningModule):
 
     def validation_step(self, batch: tuple[list[Tensor], list[Any]], batch_idx: int) -> None:
         images, targets = batch
+        if not images:
+            return
         with self._timer.measure(len(images), self.device):
             losses, detections = losses_and_detections(
                 self.detector,

@@ -39,7 +39,8 @@ def changed(value: Any, name: str) -> Any:
                 return option.parse(str(other))
         except (ValueError, UserError):
             continue
-    return {"device": "cpu", "model": "resnet50", "precision": "fp32"}[name]
+    words = {"device": "cpu", "model": "resnet50", "precision": "fp32", "on_bad_image": "skip"}
+    return words[name]
 
 
 def save_run(folder: Path, **values: Any) -> Config:

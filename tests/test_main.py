@@ -53,7 +53,7 @@ def fails(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 
 def accepted(option: Option) -> str:
     """Some text that the option's parser and check accept."""
-    for text in ("True", "1", "0.5", "10", "64", *MODELS, "cpu", "auto", "text"):
+    for text in ("True", "1", "0.5", "10", "64", *MODELS, "cpu", "auto", "skip", "text"):
         try:
             value = option.parse(text)
         except ValueError:
@@ -63,12 +63,10 @@ def accepted(option: Option) -> str:
     raise AssertionError("no text fits")
 
 
-def test_exactly_the_seven_flags_have_a_short_form_and_stand_with_predict_outside_the_groups() -> (
-    None
-):
+def test_exactly_the_seven_flags_have_a_short_form_and_stand_first_with_the_other_modes() -> None:
     short = {name: option.short for name, option in options().items() if option.short}
     assert short == {name: flag for name, (flag, _) in SEVEN.items()}
-    assert {n for n, o in options().items() if not o.group} == {*SEVEN, "predict"}
+    assert {n for n, o in options().items() if not o.group} == {*SEVEN, "predict", "check"}
 
 
 @pytest.mark.parametrize("name", SEVEN)
@@ -112,6 +110,25 @@ def test_every_field_has_a_long_option_in_its_group(name: str) -> None:
     also = ["--low-temp", "0.1"] if name == "high_temp" else []
     if name != "resume":
         assert getattr(main.read_config([flag_of(name), text, *also]), name) == option.parse(text)
+
+
+def test_a_switch_alone_means_true_wherever_it_stands() -> None:
+    for arguments in (["--check", "-p", "x"], ["-p", "x", "--check"], ["--check", "1", "-p", "x"]):
+        assert main.read_config(arguments) == Config(check=True, path="x")
+    assert not main.read_config(["--check", "False", "-p", "x"]).check
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["-t", "True"], ["-l", "x.pth"], ["--predict", "x"], ["--resume", "runs/x"]],
+)
+def test_a_check_goes_with_no_other_work_and_needs_a_data_set(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "--check" in (line := fails(capsys, "--check", "-p", "x", *arguments))
+    assert "does not go with" in line
+    assert "-p" in fails(capsys, "--check")
+    assert "goes with --check" in fails(capsys, "-t", "True", "--check-report", "x.json")
 
 
 def test_help_shows_every_option_with_its_default_under_its_group(

@@ -97,6 +97,12 @@ class Config:
         metavar="BOOL",
     )
 
+    check: bool = _option(
+        False,
+        "look at the data set of -p and say what is wrong with it",
+        parse_bool,
+        is_switch=True,
+    )
     predict: str | None = _option(
         None,
         "an image or a folder of them, with -l: find and draw the objects in every picture",
@@ -222,6 +228,20 @@ class Config:
         group=DATA,
         check=between(0.01, 0.91),
     )
+    on_bad_image: str = _option(
+        "fail",
+        "fail: images that are missing or cannot be read keep a run from starting; skip: they are "
+        "left out, counted and listed",
+        one_of("fail", "skip"),
+        group=DATA,
+    )
+    max_megapixels: float | None = _option(
+        None,
+        "largest image that is opened [default: 179, Pillow's limit against decompression bombs]",
+        parse_float,
+        group=DATA,
+        check=more_than(0),
+    )
     demo_images: int = _option(
         1200,
         "training images that are drawn when -p is not given; a tenth as many for validation",
@@ -285,6 +305,13 @@ class Config:
         "name of the run's folder [default: the model and a number]",
         parse_text,
         group=OUTPUT,
+    )
+    check_report: str | None = _option(
+        None,
+        "with --check: also write what was found there, as JSON",
+        parse_text,
+        group=OUTPUT,
+        metavar="FILE",
     )
     score_threshold: float | None = _option(
         None,

@@ -21,6 +21,8 @@ MAY_CHANGE = frozenset(
         "resume",
         "epochs",
         "cache",
+        "on_bad_image",
+        "max_megapixels",
         "delay_time",
         "high_temp",
         "low_temp",

@@ -16,7 +16,8 @@ class Option:
     """What the command line needs to know of one field of ``Config``.
 
     parse: text of the flag to value; raises ValueError with what was expected.
-    check: says in words what is wrong with a value, or nothing.
+    check: says in words what is wrong with a value, or nothing. is_switch: the flag alone, with
+    no value after it, means True.
     """
 
     help: str
@@ -25,6 +26,7 @@ class Option:
     group: str = ""
     metavar: str = ""
     check: Callable[[Any], str | None] | None = None
+    is_switch: bool = False
 
 
 def parse_bool(text: str) -> bool:

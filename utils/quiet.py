@@ -15,6 +15,7 @@ NOT_FOR_THE_USER = (
     ".*The dirpath has changed.*",
     ".*GPU available but not used.*",
     ".*is smaller than the logging interval.*",
+    ".*`training_step` returned `None`.*",
     r".*module\(s\) in eval mode.*",
     r".*isinstance\(treespec, LeafSpec\).*",
 )

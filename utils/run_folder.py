@@ -56,7 +56,7 @@ def make_folder(folder: Path) -> Path:
     return folder
 
 
-def refuse_inside(folder: Path, source: Path, what: str) -> None:
+def refuse_inside(folder: Path, source: Path, what: str, flag: str = "--output") -> None:
     """Raise UserError where results would be written into the user's own folder ``source``.
 
     what: the folder's name in the message. Links are followed, and names compared as the disk does.
@@ -65,8 +65,8 @@ def refuse_inside(folder: Path, source: Path, what: str) -> None:
     for parent in (resolved, *resolved.parents):
         if source.is_dir() and parent.exists() and parent.samefile(source):
             raise UserError(
-                f"--output {folder}: lies in {source}, the folder of {what}, where nothing is ever "
-                "written; give --output a folder outside of it."
+                f"{flag} {folder}: lies in {source}, the folder of {what}, where nothing is ever "
+                f"written; give {flag} a place outside of it."
             )
 
 
