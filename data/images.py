@@ -54,6 +54,12 @@ class Picture:
     gradients: np.ndarray | None = field(default=None, repr=False, compare=False)
     thumbnail: np.ndarray | None = field(default=None, repr=False, compare=False)
 
+    @property
+    def upright(self) -> Size | None:
+        """(width, height) after EXIF's turn."""
+        swapped = self.stored is not None and self.orientation in SWAPS_SIDES
+        return self.stored[::-1] if swapped and self.stored else self.stored
+
 
 def read_image(path: Path, annotated_size: Size | None = None) -> Image.Image:
     """An image file as PIL RGB, the right way up.

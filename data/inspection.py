@@ -47,15 +47,16 @@ def _compare_sizes(record: Annotation, picture: Picture, notes: Notes) -> bool:
     """Whether the annotation's size agrees with the picture; what it means if not is noted."""
     stated, size = record.size, picture.size
     if stated == size or stated is None:
-        if picture.orientation != 1 and picture.stored == size and record.names:
+        turned_alike = picture.orientation != 1 and picture.upright == picture.stored
+        if turned_alike and record.names:
             notes.count(
                 "images that EXIF turns and whose size cannot tell if their boxes turn with them; "
                 "the turned picture is used",
                 str(record.image_path),
             )
         return True
-    where = f"{record.source}: {stated[0]}x{stated[1]}, {record.image_path} is {_show(size)}"
-    if stated == size[::-1] and picture.orientation == 1:  # type: ignore[index]
+    where = f"{record.source} states {_show(stated)}, {record.image_path} is {_show(size)}"
+    if size is not None and stated == size[::-1]:
         where += " (width and height exchanged)"
     notes.count("annotations that state another size than their image's; the image counts", where)
     return False
