@@ -347,8 +347,13 @@ def test_a_damaged_image_is_one_line_that_names_it_also_from_a_worker(
     (damaged / "train" / "t3.png").write_bytes((cards / "train" / "t3.png").read_bytes()[:60])
     assert train(damaged, tmp_path, "--epochs", "1", "-w", "1") == 2
     (line,) = [x for x in capsys.readouterr().err.splitlines() if x.strip()]
-    assert line.startswith(f"error: {damaged / 'train' / 't3.png'}")
+    assert line.startswith(f"error: {damaged}: 1 image(s) that cannot be read: train/t3.png: ")
     assert "Traceback" not in line
+    flags = ("--epochs", "1", "-w", "1", "--on-bad-image", "skip")
+    assert train(damaged, tmp_path / "runs", *flags) == 0
+    assert "7 training images" in (out := capsys.readouterr().out) and "t3.png" in out
+    checkpoint = load_checkpoint(next((tmp_path / "runs").glob("*/best.pth")))
+    assert checkpoint.description.data["skip_bad_images"]
 
 
 def test_best_pth_and_fewer_epochs_cannot_be_resumed_and_say_why(
