@@ -118,7 +118,6 @@ def look_at(path: Path, annotated_size: Size | None = None, *, decode: bool = Fa
     orientation = 1
     try:
         with Image.open(path) as stored:
-            # A TIFF forgets both once it is decoded, because it turns itself.
             stored_size = stored.size
             if stored.format not in ("PNG", "JPEG", "MPO") or not _seems_whole(path, stored.format):
                 decode = True
@@ -169,16 +168,16 @@ def _as_drawn(stored: Image.Image, annotated_size: Size | None) -> Image.Image:
 
     Pillow's ``exif_transpose`` also writes all EXIF data anew, and fails where a camera's is odd.
     """
-    size = stored.size  # a TIFF turns itself when it is loaded, and forgets its orientation
-    swapped = _orientation(stored) in SWAPS_SIDES
-    if _drawn_on_stored(annotated_size, size, size[::-1] if swapped else size):
+    orientation = _orientation(stored)
+    upright = stored.size[::-1] if orientation in SWAPS_SIDES else stored.size
+    if orientation == 1 or _drawn_on_stored(annotated_size, stored.size, upright):
         return stored
-    stored.load()
-    method = TO_UPRIGHT.get(_orientation(stored))
-    return stored if method is None else stored.transpose(method)
+    return stored.transpose(TO_UPRIGHT[orientation])
 
 
 def _orientation(stored: Image.Image) -> int:
+    if stored.format == "TIFF":  # Pillow turns it itself, and says its size as turned
+        return 1
     value = stored.getexif().get(ExifTags.Base.Orientation, 1)
     return value if value in TO_UPRIGHT else 1
 
