@@ -90,6 +90,8 @@ def _fit(record: Annotation, size: tuple[int, int], explained: bool, notes: Note
                 where,
                 Severity.NOTE,
             )
+    for index in np.flatnonzero(kept & (_sides(clipped).min(axis=1, initial=1) < 1)).tolist():
+        notes.count("boxes less than a pixel wide or high", _object(record, boxes, index))
     return replace(
         record,
         boxes=clipped[kept],
@@ -105,9 +107,14 @@ def _object(record: Annotation, boxes: np.ndarray, index: int) -> str:
     return f"{record.source}, {record.image_path.name}, {record.names[index]!r} ({corners})"
 
 
+def _sides(boxes: np.ndarray) -> np.ndarray:
+    """Width and height of each, float64 (N, 2)."""
+    sides: np.ndarray = boxes[:, 2:].astype(np.float64) - boxes[:, :2]
+    return sides
+
+
 def _area(boxes: np.ndarray) -> np.ndarray:
-    extent = (boxes[:, 2:] - boxes[:, :2]).astype(np.float64).clip(min=0)
-    area: np.ndarray = extent.prod(axis=1)
+    area: np.ndarray = _sides(boxes).clip(min=0).prod(axis=1)
     return area
 
 

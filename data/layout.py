@@ -63,7 +63,10 @@ class LayoutDataset(Dataset):
 
     @classmethod
     def read(cls, folder: Folder, notes: Notes) -> Reading:
-        """The records of a recognised folder. Raises UserError for what a user has to put right."""
+        """The records of a recognised folder; what is wrong in it goes into ``notes``.
+
+        Raises UserError where nothing can be read at all.
+        """
         raise NotImplementedError
 
     @classmethod
@@ -121,9 +124,7 @@ class LayoutDataset(Dataset):
             validation, survey.validation_pictures = inspect(
                 validation, notes, decode=decode, progress=_counted(progress, before, total)
             )
-            for split, records in (("training", train), ("validation", validation)):
-                if not records:
-                    raise UserError(f"{folder.path}: no {split} image can be read.")
+            _refuse_useless(train, validation, folder)
             class_names = _known_names(reading.class_names, validation, notes)
             _remark(train, validation, class_names, folder, notes)
             survey.splits = DataSplits(
@@ -162,6 +163,17 @@ def _split(
             f"aside.{folder.link_hint()}"
         )
     return train, [_with_crowds(a, reading.crowds.get(a.image_path)) for a in validation]
+
+
+def _refuse_useless(
+    train: Sequence[Annotation], validation: Sequence[Annotation], folder: Folder
+) -> None:
+    """Raise UserError where looking at the pictures left nothing to learn from or to judge by."""
+    for split, records in (("training", train), ("validation", validation)):
+        if not records:
+            raise UserError(f"{folder.path}: no {split} image can be read.")
+    if not any(record.names for record in train):
+        raise UserError(f"{folder.path}: no object of the training split lies inside its image.")
 
 
 def _refuse_fractions(records: Sequence[Annotation], folder: Folder) -> None:

@@ -24,6 +24,7 @@ from tests.data_sets import (
     write_cards,
     write_charlotte,
     write_text,
+    write_voc,
     xml_text,
 )
 from utils.errors import UserError
@@ -55,6 +56,28 @@ def cards(folder: Path) -> Path:
     write_cards(folder, train, {name: split[name] for name in list(split)[4:]})
     for number, path in enumerate(sorted(folder.rglob("*.jpg"))):
         picture(path, number)
+    return folder
+
+
+def voc(folder: Path) -> Path:
+    """The same as VOC has it, with lists; its pixels count from 1."""
+    write_voc(folder, dict.fromkeys(NAMES, [ACE, KING]), {"train": NAMES[:4], "val": NAMES[4:]})
+    for number, path in enumerate(sorted((folder / "JPEGImages").iterdir())):
+        picture(path, number)
+    return folder
+
+
+def coco(folder: Path) -> Path:
+    """The same as one COCO file."""
+    content: dict[str, list[dict[str, object]]] = {"images": [], "annotations": []}
+    content["categories"] = [{"id": 1, "name": "ace"}, {"id": 2, "name": "king"}]
+    for number, name in enumerate(NAMES):
+        picture(folder / "images" / f"{name}.jpg", number)
+        content["images"].append({"id": 7 + number, "file_name": f"{name}.jpg"})
+        for category, (_, x, y, right, bottom) in enumerate((ACE, KING), start=1):
+            row = {"image_id": 7 + number, "category_id": category, "iscrowd": 0}
+            content["annotations"].append({**row, "bbox": [x, y, right - x, bottom - y]})
+    write_text(folder / "annotations.json", json.dumps(content))
     return folder
 
 
@@ -151,6 +174,17 @@ def mostly_outside(folder: Path) -> None:
 @case("problems", "entirely outside of their image, dropped: 1", "'ace' (70, 10, 90, 20)")
 def entirely_outside(folder: Path) -> None:
     xml(folder, "a", xml_text([("ace", 70, 10, 90, 20), KING]))
+
+
+@case("unusable", "no object of the training split lies inside its image")
+def all_boxes_outside(folder: Path) -> None:
+    for name in NAMES:
+        xml(folder, name, xml_text([("ace", 70, 10, 90, 20)]))
+
+
+@case("problems", "boxes less than a pixel wide or high: 1", "a.jpg, 'ace' (4, 6, 4.5, 20)")
+def a_box_thinner_than_a_pixel(folder: Path) -> None:
+    xml(folder, "a", xml_text([("ace", 4, 6, 4.5, 20), KING]))
 
 
 @case("unusable", "6 of 6 boxes have all coordinates between 0 and 1", "expected pixels")
@@ -412,6 +446,32 @@ def an_image_that_no_row_mentions(folder: Path) -> None:
     picture(folder / "train" / "stray.jpg", 99)
 
 
+@case("unusable", "1 image(s) named in ImageSets have no XML in Annotations: f", base=voc)
+def an_image_of_a_list_without_xml(folder: Path) -> None:
+    (folder / "Annotations" / "f.xml").unlink()
+
+
+@case("problems", "classes that only the validation split has, never trained: 'queen'", base=voc)
+def a_class_that_only_voc_s_validation_has(folder: Path) -> None:
+    edit(folder / "Annotations" / "e.xml", "<name>ace", "<name>queen")
+
+
+@case("problems", "images without an XML file, not used: 1", base=voc)
+def voc_images_without_xml_or_list(folder: Path) -> None:
+    for path in (folder / "ImageSets" / "Main").iterdir():
+        path.unlink()
+    picture(folder / "JPEGImages" / "z.jpg", 99)
+
+
+@case("unusable", "image 7, 'a.jpg'", "annotation 0: bbox is [1, 2]; expected", base=coco)
+def coco_that_lacks_an_image_and_a_corner(folder: Path) -> None:
+    (folder / "images" / "a.jpg").unlink()
+    path = folder / "annotations.json"
+    content = json.loads(path.read_text())
+    content["annotations"].append({"id": 0, "image_id": 8, "category_id": 1, "bbox": [1, 2]})
+    path.write_text(json.dumps(content))
+
+
 @case("clean", "images without an XML file, taken as images without objects: 1")
 def an_image_without_xml(folder: Path) -> None:
     picture(folder / "z.jpg", 99)
@@ -487,7 +547,7 @@ def test_training_starts_with_whole_samples_or_refuses_in_one_line(
             assert (boxes[:, 2] <= image.shape[2]).all() and (boxes[:, 3] <= image.shape[1]).all()
 
 
-@pytest.mark.parametrize("base", [charlotte, cards])
+@pytest.mark.parametrize("base", [charlotte, cards, voc, coco])
 def test_a_sound_data_set_is_clean(base: Callable[[Path], Path], tmp_path: Path) -> None:
     check = check_dataset(base(tmp_path))
     assert check.verdict == "clean" and not check.problems
