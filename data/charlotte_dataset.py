@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from data.boxes import stack_boxes
+from data.class_names import found_names, name_counts
 from data.dataset import Annotation
 from data.folder import Folder, ImageIndex, fold, read_text
-from data.layout import LayoutDataset, Reading, found_names, name_counts
+from data.layout import LayoutDataset, Reading
 from data.notes import Notes, Severity, listed
 from data.voc_xml import read_annotations
 from utils.errors import did_you_mean

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from data.class_names import found_names, name_counts, remark_names
 from data.dataset import Annotation, Dataset, DataSplits
 from data.folder import Folder, open_folder
 from data.images import Picture
@@ -126,7 +126,10 @@ class LayoutDataset(Dataset):
             )
             _refuse_useless(train, validation, folder)
             class_names = _known_names(reading.class_names, validation, notes)
-            _remark(train, validation, class_names, folder, notes)
+            _remark_shared(train, validation, notes)
+            remark_names(class_names, name_counts(train), name_counts(validation), notes)
+            if folder.escaping:
+                notes.warn(folder.link_hint().strip())
             survey.splits = DataSplits(
                 train=cls(train, class_names),
                 validation=cls(validation, class_names),
@@ -201,16 +204,6 @@ def _known_names(
     return [*class_names, *(n for n in found_names(*validation) if n not in class_names)]
 
 
-def found_names(*annotations: Annotation) -> list[str]:
-    """The class names that occur, sorted."""
-    return sorted({name for a in annotations for name in a.names})
-
-
-def name_counts(annotations: Sequence[Annotation]) -> Counter[str]:
-    """Objects a class name."""
-    return Counter(name for a in annotations for name in a.names)
-
-
 def _with_crowds(annotation: Annotation, regions: Annotation | None) -> Annotation:
     if regions is None:
         return annotation
@@ -224,12 +217,8 @@ def _with_crowds(annotation: Annotation, regions: Annotation | None) -> Annotati
     )
 
 
-def _remark(
-    train: Sequence[Annotation],
-    validation: Sequence[Annotation],
-    class_names: Sequence[str],
-    folder: Folder,
-    notes: Notes,
+def _remark_shared(
+    train: Sequence[Annotation], validation: Sequence[Annotation], notes: Notes
 ) -> None:
     shared = sorted({a.image_path for a in train} & {a.image_path for a in validation})
     if shared:
@@ -237,15 +226,3 @@ def _remark(
             f"{len(shared)} image(s) are in training and in validation, which flatters the "
             f"mAP: {listed((p.name for p in shared), 3)}"
         )
-    trained = {name for a in train for name in a.names}
-    untrained = [name for name in class_names if name not in trained]
-    if untrained:
-        notes.warn(f"classes without an object in the training split: {listed(untrained)}")
-    spellings: dict[str, list[str]] = defaultdict(list)
-    for name in class_names:
-        spellings[name.casefold()].append(name)
-    twins = [" / ".join(same) for same in spellings.values() if len(same) > 1]
-    if twins:
-        notes.warn(f"classes that differ only in capitals are taken as different: {listed(twins)}")
-    if folder.escaping:
-        notes.warn(folder.link_hint().strip())

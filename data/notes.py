@@ -11,7 +11,7 @@ from utils.errors import UserError
 
 # Of each kind the first places are kept: enough to work through, and bounded for any data set.
 KEPT_PLACES = 10_000
-WRONG = "annotations that only you can correct"
+WRONG = "what has to be corrected"
 
 
 class Severity(Enum):

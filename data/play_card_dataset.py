@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from data.boxes import COORDINATES, Box, parse_box, parse_size, stack_boxes
+from data.class_names import found_names
 from data.dataset import Annotation
 from data.folder import Folder, ImageIndex, read_text, searched
-from data.layout import LayoutDataset, Reading, found_names
+from data.layout import LayoutDataset, Reading
 from data.notes import Notes, Severity, listed
 from utils.errors import UserError
 

@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from data.class_names import found_names
 from data.dataset import Annotation
 from data.folder import Folder, ImageIndex, basename, read_text, strip_image_suffix
-from data.layout import LayoutDataset, Reading, found_names
+from data.layout import LayoutDataset, Reading
 from data.notes import Notes, Severity, listed
 from data.voc_xml import read_annotations
 from utils.errors import did_you_mean
