@@ -9,7 +9,15 @@ import pytest
 from PIL import Image, ImageFile
 
 from data.copies import note_copies
-from data.images import Picture, look_at, look_at_all, read_image
+from data.dataset import Dataset, make_loader
+from data.images import (
+    Picture,
+    allow_megapixels,
+    look_at,
+    look_at_all,
+    max_megapixels,
+    read_image,
+)
 from data.notes import Notes
 from utils.errors import UserError
 
@@ -87,6 +95,19 @@ def test_many_are_looked_at_in_their_order_and_counted(tmp_path: Path) -> None:
     assert seen == list(range(1, 21)) and [p.path for p in found] == paths
     assert [p.size for p in found] == [None if i == 7 else (20 + i, 20) for i in range(20)]
     assert found[7].error == "the file is missing"
+
+
+def test_a_loader_s_process_keeps_the_limit_that_was_set(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)  # undone afterwards
+    assert max_megapixels() == pytest.approx(178.95697)
+    allow_megapixels(0.5)
+    start = make_loader(Dataset([], []), 1).worker_init_fn
+    allow_megapixels(9)  # what a process that inherits nothing would have
+    assert start is not None
+    start(0)
+    assert max_megapixels() == 0.5
 
 
 def copies(train: list[Path], validation: list[Path]) -> tuple[str, ...]:
