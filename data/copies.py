@@ -13,8 +13,6 @@ from data.notes import Notes, Severity
 
 # Of 256 signs of gradients; photographs of different scenes differ in about 60 and more.
 MOST_DIFFERENT_SIGNS = 24
-# Mean difference of grey values, 0 to 255, of small copies of both.
-MOST_DIFFERENT_GREY = 12.0
 # The signs of a picture as plain as this are noise.
 LEAST_CONTRAST = 4.0
 ROWS_AT_ONCE = 256
@@ -24,8 +22,8 @@ def note_copies(train: Sequence[Picture], validation: Sequence[Picture], notes: 
     """Count pictures with the same pixels, and others that are nearly the same.
 
     train, validation: decoded pictures, see ``data.images.look_at``. Nearly the same is judged by
-    difference hashes (https://www.hackerfactor.com/blog/index.php?/archives/529) and, where these
-    are close, by thumbnails: a picture that was saved again, scaled or a video's next frame.
+    difference hashes (https://www.hackerfactor.com/blog/index.php?/archives/529): a picture that
+    was saved again, scaled or made brighter, or a video's next frame.
     """
     trained: dict[bytes, list[Path]] = defaultdict(list)
     for picture in train:
@@ -63,18 +61,10 @@ def _nearly_the_same(
         for picture, column, count in zip(
             rows, different.argmin(axis=1), different.min(axis=1), strict=True
         ):
-            other = among[int(column)]
-            if count <= MOST_DIFFERENT_SIGNS and _grey_difference(picture, other) <= (
-                MOST_DIFFERENT_GREY
-            ):
-                found.append((picture, other))
+            if count <= MOST_DIFFERENT_SIGNS:
+                found.append((picture, among[int(column)]))
     return found
 
 
 def _telling(pictures: Sequence[Picture]) -> list[Picture]:
-    return [p for p in pictures if p.thumbnail is not None and p.thumbnail.std() >= LEAST_CONTRAST]
-
-
-def _grey_difference(one: Picture, other: Picture) -> float:
-    assert one.thumbnail is not None and other.thumbnail is not None
-    return float(np.abs(one.thumbnail.astype(int) - other.thumbnail).mean())
+    return [p for p in pictures if p.gradients is not None and p.contrast >= LEAST_CONTRAST]

@@ -30,7 +30,6 @@ SWAPS_SIDES = frozenset({5, 6, 7, 8})
 Size = tuple[int, int]  # width, height
 
 TAIL = 1024  # bytes from a file's end that show whether it is whole
-THUMBNAIL = (32, 32)
 GRADIENTS = (17, 16)  # width, height; 16 x 16 differences of neighbours
 
 
@@ -41,8 +40,8 @@ class Picture:
     size: (width, height) as training sees it, None where it cannot be read. stored: of the file's
     own pixels, before EXIF's turn. orientation: EXIF's, 1 is upright. error: why it cannot be
     read. digest: equal for equal pixels, and empty unless they were decoded. gradients: uint64
-    (4,), 256 signs of differences, alike for pictures that look alike; thumbnail: uint8 (32, 32),
-    grey; both None unless the pixels were decoded.
+    (4,), 256 signs of differences, alike for pictures that look alike, None unless the pixels were
+    decoded; contrast: standard deviation of grey values, 0 to 255, that tells if they mean much.
     """
 
     path: Path
@@ -52,7 +51,7 @@ class Picture:
     error: str = ""
     digest: bytes = b""
     gradients: np.ndarray | None = field(default=None, repr=False, compare=False)
-    thumbnail: np.ndarray | None = field(default=None, repr=False, compare=False)
+    contrast: float = 0.0
 
     @property
     def upright(self) -> Size | None:
@@ -133,9 +132,9 @@ def look_at(path: Path, annotated_size: Size | None = None, *, decode: bool = Fa
             image = _to_rgb(_as_drawn(stored, annotated_size))
     except Exception as error:
         return Picture(path, None, stored_size, orientation, _reason(error, path))
-    gradients, thumbnail = _looks(image)
+    gradients, contrast = _looks(image)
     digest = hashlib.blake2b(image.tobytes(), digest_size=16, person=_sides(image.size)).digest()
-    return Picture(path, image.size, stored_size, orientation, "", digest, gradients, thumbnail)
+    return Picture(path, image.size, stored_size, orientation, "", digest, gradients, contrast)
 
 
 def look_at_all(
@@ -207,12 +206,11 @@ def _seems_whole(path: Path, kind: str) -> bool:
     return tail.rstrip(b"\0\r\n ").endswith(b"\xff\xd9")
 
 
-def _looks(image: Image.Image) -> tuple[np.ndarray, np.ndarray]:
-    """Signs of the differences of neighbours in a tiny picture (dHash), and a thumbnail."""
-    grey = image.convert("L")
-    tiny = np.asarray(grey.resize(GRADIENTS, Image.Resampling.BOX), dtype=np.int16)
+def _looks(image: Image.Image) -> tuple[np.ndarray, float]:
+    """Signs of the differences of neighbours in a tiny picture (dHash), and its contrast."""
+    tiny = np.asarray(image.convert("L").resize(GRADIENTS, Image.Resampling.BOX), dtype=np.int16)
     bits = np.packbits(tiny[:, 1:] > tiny[:, :-1])
-    return bits.view(np.uint64), np.asarray(grey.resize(THUMBNAIL, Image.Resampling.BOX))
+    return bits.view(np.uint64), float(tiny.std())
 
 
 def _sides(size: Size) -> bytes:
