@@ -487,6 +487,19 @@ def coco_that_lacks_an_image_and_a_corner(folder: Path) -> None:
     path.write_text(json.dumps(content))
 
 
+@case("unusable", "image 7: file_name is 3", "image 8: file_name is ''", base=coco)
+def coco_images_without_names(folder: Path) -> None:
+    edit(folder / "annotations.json", '"a.jpg"', "3")
+    edit(folder / "annotations.json", '"b.jpg"', '""')
+
+
+@case("unusable", "a.heic: not a picture in any format that Pillow reads", base=cards)
+def an_image_in_a_format_that_is_not_read(folder: Path) -> None:
+    (folder / "train" / "a.jpg").unlink()
+    (folder / "train" / "a.heic").write_bytes(b"\0\0\0\x18ftypheic" * 9)
+    edit(folder / "train_labels.csv", "a.jpg", "a.heic")
+
+
 @case("clean", "images without an XML file, taken as images without objects: 1")
 def an_image_without_xml(folder: Path) -> None:
     picture(folder / "z.jpg", 99)
