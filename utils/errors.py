@@ -15,7 +15,9 @@ class UserError(Exception):
 
     def __init__(self, message: str) -> None:
         # A loader's worker hands an error on wrapped in its traceback, its own message last.
-        super().__init__(message.rsplit("utils.errors.UserError: ", 1)[-1].strip())
+        text = message.rsplit("utils.errors.UserError: ", 1)[-1].strip()
+        # A name in a file may hold a line break.
+        super().__init__(r"\n".join(text.splitlines()))
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -1,0 +1,269 @@
+"""Damaged annotation files: a data set loads or one line says why not, and the fuzzer can tell."""
+
+from __future__ import annotations
+
+import random
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import data.boxes
+from data.dataset import Dataset
+from tests import fuzz
+from tests.fuzz_data import Victim, write_victims
+from tests.fuzz_mutations import mutate
+from utils.errors import UserError
+
+# What a program does to files; the mode or the flags of an "open" say if it writes.
+CHANGES = ("os.remove", "os.rename", "os.mkdir", "os.rmdir", "os.link", "os.symlink")
+CHANGES += ("os.truncate", "os.chmod", "os.utime", "os.chown", "os.system", "subprocess.Popen")
+
+PYTHON = (sys.prefix, sys.base_prefix)
+
+audited: list[tuple[str, str, bool]] | None = None
+
+
+def _hook(event: str, arguments: tuple[Any, ...]) -> None:
+    if audited is None:
+        return
+    if event == "open" and isinstance(arguments[0], (str, bytes)):
+        mode, flags = arguments[1], arguments[2]
+        # Of open() and of os.open().
+        writes = bool(set(mode or "") & set("wax+")) or bool(flags & 0b11)
+        audited.append((event, str(arguments[0]), writes))
+    elif event in CHANGES or event.startswith("shutil."):
+        audited.append((event, str(arguments[:1]), True))
+
+
+@pytest.fixture
+def audit() -> Iterator[Callable[[Path, float], int]]:
+    """``probe``, with every file that it opens or changes written down in ``audited``."""
+    global audited
+    if not hasattr(sys, "_audited_by_fuzz_test"):  # a hook stays for good
+        sys.addaudithook(_hook)
+        sys._audited_by_fuzz_test = True  # type: ignore[attr-defined]
+    probe = fuzz.probe
+    seen: list[tuple[str, str, bool]] = []
+
+    def audited_probe(folder: Path, limit: float = fuzz.LIMIT) -> int:
+        global audited
+        audited = seen
+        try:
+            return probe(folder, limit)
+        finally:
+            audited = None
+
+    audited_probe.seen = seen  # type: ignore[attr-defined]
+    yield audited_probe
+    audited = None
+
+
+@pytest.fixture
+def victims(tmp_path: Path) -> list[Victim]:
+    return write_victims(tmp_path / "data")
+
+
+def snapshot(folder: Path) -> dict[Path, tuple[bytes, int]]:
+    files = (p for p in sorted(folder.rglob("*")) if p.is_file())
+    return {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in files}
+
+
+def losses(victims: list[Victim], count: int = 40, **options: Any) -> list[fuzz.Loss]:
+    tallies = fuzz.fuzz(victims, range(count), seed=3, **options)
+    assert sum(t.loaded + t.errors + len(t.losses) for t in tallies.values()) == count
+    return [loss for tally in tallies.values() for loss in tally.losses]
+
+
+def test_the_data_sets_are_valid_before_they_are_mutated(victims: list[Victim]) -> None:
+    assert [fuzz.probe(victim.folder) for victim in victims] == [6] * 5
+
+
+def test_each_mutation_ends_in_samples_or_in_one_line(victims: list[Victim]) -> None:
+    tallies = fuzz.fuzz(victims, range(600), seed=20)
+    assert [loss for tally in tallies.values() for loss in tally.losses] == []
+    for tally in tallies.values():
+        assert tally.loaded + tally.errors == 120
+        assert tally.loaded > 3 and tally.errors > 20 and tally.samples > 2 * tally.loaded
+
+
+def test_a_mutation_touches_the_annotations_alone_and_puts_them_back(
+    victims: list[Victim], audit: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fuzz, "probe", audit)
+    folder = victims[0].folder.parent
+    for victim in victims:  # what is imported late is imported now
+        fuzz.probe(victim.folder)
+    audit.seen.clear()
+    before = snapshot(folder)
+    fuzz.fuzz(victims, range(300), seed=21)
+    after = snapshot(folder)
+    assert {p: raw for p, (raw, _) in before.items()} == {p: raw for p, (raw, _) in after.items()}
+    images = [p for p in before if p.suffix == ".png"]
+    assert len(images) == 30 and all(before[p] == after[p] for p in images)
+    assert len(audit.seen) > 300
+    # Python may save a codec that it has compiled.
+    assert [event for event in audit.seen if event[2] and not event[1].startswith(PYTHON)] == []
+
+
+def test_no_mutation_opens_a_file_elsewhere(
+    victims: list[Victim], audit: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever a mutated path says, ``/etc/passwd`` included."""
+    monkeypatch.setattr(fuzz, "probe", audit)
+    fuzz.fuzz(victims, range(600), seed=22)
+    elsewhere = {path for _, path, _ in audit.seen if "data" not in Path(path).parts}
+    # A codec that a file declares is imported.
+    assert {path for path in elsewhere if not path.startswith(PYTHON)} == set()
+    assert not any("passwd" in path for _, path, _ in audit.seen)
+
+
+def test_the_audit_would_tell(victims: list[Victim], audit: Any, tmp_path: Path) -> None:
+    def meddle(folder: Path, **options: Any) -> Any:
+        (tmp_path / "elsewhere").write_text("")
+        (tmp_path / "elsewhere").unlink()
+        raise UserError("no")
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(UserError):
+        patch.setattr(fuzz, "open_dataset", meddle)
+        audit(victims[0].folder)
+    assert [(event, writes) for event, _, writes in audit.seen] == [
+        ("open", True),
+        ("os.remove", True),
+    ]
+
+
+def test_a_mutation_follows_from_its_seed_and_number(victims: list[Victim]) -> None:
+    for number, victim in enumerate(victims):
+        mutants = victim.mutants(7, number)
+        assert mutants == victim.mutants(7, number) != victim.mutants(8, number)
+        assert all(raw != victim.originals[file] for file, raw in mutants.items())
+
+
+def test_a_file_of_any_bytes_can_be_mutated() -> None:
+    for number in range(400):
+        rng = random.Random(number)
+        raw = rng.choice((b"", b"{", b"<", b"{}", b"[1]", b"\n", rng.randbytes(30)))
+        assert mutate(raw, rng, [b"", raw, b"x,y\n1,2\n"]) != raw
+
+
+def test_a_reader_that_takes_any_number_is_found_out(
+    victims: list[Victim], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As if the readers called ``float`` without catching what it raises."""
+
+    def naive(text: Any) -> float:
+        try:
+            return float(text)
+        except ValueError as error:
+            raise ArithmeticError(str(error)) from None
+
+    monkeypatch.setattr(data.boxes, "float", naive, raising=False)
+    found = losses(victims, 400)
+    assert found and all(loss.problem.startswith("ArithmeticError") for loss in found)
+
+
+def not_a_user_error(folder: Path) -> None:
+    raise KeyError("xmin")
+
+
+def several_lines(folder: Path) -> None:
+    error = UserError("")
+    error.args = ("one\ntwo",)
+    raise error
+
+
+def no_message(folder: Path) -> None:
+    raise UserError("  ")
+
+
+def a_warning(folder: Path) -> None:
+    warnings.warn("divide by zero", RuntimeWarning, stacklevel=1)
+
+
+def an_endless_loop(folder: Path) -> None:
+    while True:
+        try:
+            time.process_time()
+        except Exception:
+            continue
+
+
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [
+        (not_a_user_error, "KeyError: 'xmin'"),
+        (several_lines, "the error is of several lines"),
+        (no_message, "the error is empty"),
+        (a_warning, "RuntimeWarning: divide by zero"),
+        (an_endless_loop, "Hung: no end after 0.2 s"),
+    ],
+)
+def test_a_fault_while_opening_is_a_loss(
+    victims: list[Victim],
+    monkeypatch: pytest.MonkeyPatch,
+    fault: Callable[[Path], None],
+    told: str,
+) -> None:
+    monkeypatch.setattr(fuzz, "open_dataset", fault)
+    found = losses(victims, 2, limit=0.2)
+    assert len(found) == 2 and all(told in loss.problem for loss in found)
+
+
+@pytest.mark.parametrize("key", ["boxes", "labels", "difficult", "image_id", "nan", "thin"])
+def test_a_wrong_sample_is_a_loss(
+    victims: list[Victim], monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    fetch = Dataset.__getitem__
+
+    def spoilt(self: Dataset, index: int) -> Any:
+        image, target = fetch(self, index)
+        boxes = target["boxes"]
+        match key:
+            case "boxes":
+                boxes += 40
+            case "nan":
+                boxes[:, 2] = float("nan")
+            case "thin":
+                boxes[:, 2] = boxes[:, 0]
+            case "labels":
+                target["labels"] += 3
+            case "difficult":
+                target["difficult"] = target["difficult"][:0]
+            case "image_id":
+                target["image_id"] += 1
+        return image, target
+
+    monkeypatch.setattr(Dataset, "__getitem__", spoilt)
+    for victim in victims:
+        with pytest.raises(fuzz.Lost):
+            fuzz.probe(victim.folder)
+
+
+def test_a_loss_is_reported_kept_and_repeated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    opened = fuzz.open_dataset
+
+    def fails_at_some(folder: Path) -> Any:
+        splits = opened(folder)
+        if set(splits.class_names) != {"ace", "king", "queen"}:
+            raise RuntimeError("planted")
+        return splits
+
+    monkeypatch.setattr(fuzz, "open_dataset", fails_at_some)
+    keep = tmp_path / "kept"
+    arguments = ["--seed", "4", "--keep", str(keep)]
+    assert fuzz.main(["--mutations", "200", *arguments]) == 1
+    *lost, _, _, _, _, _, _, summary = capsys.readouterr().out.splitlines()
+    assert summary.startswith("seed 4, 200 mutations: ") and f" {len(lost)} lost" in summary
+    assert len(list(keep.iterdir())) >= len(lost) > 0
+    number = lost[0].split("--only ")[1].split(":")[0]
+    assert fuzz.main(["--only", number, *arguments]) == 1
+    assert capsys.readouterr().out.splitlines()[0] == lost[0]
+    monkeypatch.undo()
+    assert fuzz.main(["--only", number, "--seed", "4"]) == 0
