@@ -66,8 +66,9 @@ def _fit(record: Annotation, size: tuple[int, int], explained: bool, notes: Note
     """The record with its boxes inside a picture of ``size``, and ``size`` as its own."""
     boxes = record.boxes.reshape(-1, 4).astype(np.float32)
     clipped = boxes.clip(0, np.array([*size, *size], dtype=np.float32))
-    inside = _area(clipped) / np.maximum(_area(boxes), np.finfo(np.float32).tiny)
     over = np.abs(boxes - clipped).max(axis=1, initial=0)
+    # A box may be so small that its area is 0.
+    inside = np.divide(_area(clipped), _area(boxes), out=np.ones(len(boxes)), where=over > 0)
     kept = inside >= LEAST_INSIDE
     if not kept.all() and not explained:
         # Boxes that fit the stated size and not the picture were drawn on another picture.

@@ -193,6 +193,27 @@ def shares_of_the_image_instead_of_pixels(folder: Path) -> None:
         xml(folder, name, xml_text([("ace", 0.25, 0.5, 0.75, 1)]))
 
 
+@case("unusable", "object 1 'ace': inverted", "object 3 'king': inverted", "object 4 ''")
+def several_faults_in_one_xml(folder: Path) -> None:
+    wrong = [("ace", 9, 1, 5, 9), KING, ("king", 9, 1, 5, 9), (" ", 1, 1, 9, 9)]
+    xml(folder, "a", xml_text(wrong))
+
+
+@case("unusable", "line 2, 'ace': inverted", "line 4, 'ace': xmax is 'x'", base=cards)
+def several_faults_in_one_table(folder: Path) -> None:
+    edit(folder / "train_labels.csv", "a.jpg,64,48,ace,4", "a.jpg,64,48,ace,40")
+    edit(folder / "train_labels.csv", "b.jpg,64,48,ace,4,6,20", "b.jpg,64,48,ace,4,6,x")
+
+
+@case("unusable", "annotation 0: image_id 99", "annotation 1: category_id 9", base=coco)
+def several_faults_in_one_coco_file(folder: Path) -> None:
+    path = folder / "annotations.json"
+    content = json.loads(path.read_text())
+    row = {"image_id": 7, "category_id": 1, "bbox": [1, 1, 2, 2]}
+    content["annotations"] += [{**row, "id": 0, "image_id": 99}, {**row, "id": 1, "category_id": 9}]
+    path.write_text(json.dumps(content))
+
+
 @case("unusable", "xmin is 'nan'", "ymax is missing")
 def coordinates_that_are_no_numbers(folder: Path) -> None:
     xml(folder, "a", xml_text([("ace", float("nan"), 1, 9, 9)]))

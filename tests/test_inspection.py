@@ -40,6 +40,13 @@ def test_the_records_boxes_lie_inside_and_each_keeps_what_belongs_to_it(tmp_path
     assert found.size == SIZE
 
 
+def test_a_box_of_next_to_no_size_stays_and_is_named(tmp_path: Path) -> None:
+    notes = Notes()
+    (found,), _ = inspect([record(draw_image(tmp_path / "a.png"), (0, 0, 1e-30, 1e-30))], notes)
+    assert found.names == ("name 0",)
+    assert "boxes less than a pixel wide or high: 1" in notes.lines()[0]
+
+
 def test_a_record_without_boxes_stays_and_learns_its_size(tmp_path: Path) -> None:
     notes = Notes()
     (found,), (picture,) = inspect([record(draw_image(tmp_path / "a.png"))], notes)
