@@ -11,7 +11,8 @@ import numpy as np
 from data.images import Picture
 from data.notes import Notes, Severity
 
-# Of 256 signs of gradients; photographs of different scenes differ in 56 and more, of a burst in 12 to 28.
+# Of 256 signs of gradients. Photographs of one burst differ in 12 to 28, of different scenes in 56
+# and more.
 MOST_DIFFERENT_SIGNS = 32
 # The signs of a picture as plain as this are noise.
 LEAST_CONTRAST = 4.0
