@@ -89,7 +89,11 @@ def _open_data(config: Config, checkpoint: Checkpoint) -> DataSplits:
     """The data of ``-p`` or that the checkpoint remembers, labelled by the checkpoint's classes."""
     remembered = checkpoint.description.data
     if config.path:
-        source = DataSource(**{**remembered, "path": str(Path(config.path).resolve())})
+        path = str(Path(config.path).resolve())
+        try:
+            source = DataSource(**{**remembered, "path": path})
+        except TypeError:  # a checkpoint of another program, or of none
+            source = DataSource(path)
     else:
         source = DataSource.remembered(remembered, str(checkpoint.path))
         say("note", "-p is not given: the data set that the checkpoint remembers is taken")

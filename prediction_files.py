@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path, PurePosixPath
@@ -21,6 +22,9 @@ COCO_RESULTS = "predictions.json"
 OBJECTS = "predictions.csv"
 PICTURES = "images.csv"
 JPEG_LONGEST = 65_500  # pixels of a side
+NAME_LONGEST = 240  # bytes of a file's name; disks take 255
+# A sign that begins a formula, and what calls a function, a program or another file in it.
+FORMULA = re.compile(r"\s*[=+\-@\uff1d\uff0b\uff0d\uff20].*[(|!#]", re.DOTALL)
 
 
 class Results:
@@ -114,9 +118,16 @@ def _coco_record(row: _Object, name: str, image_id: int) -> dict[str, Any]:
 
 
 def csv_line(*values: object) -> str:
+    """One row. A text that a spreadsheet would take for a formula has an apostrophe before it.
+
+    Only one that could call or fetch something: the classes ``+`` and ``-`` stay what they are.
+    ``predictions.json`` has every name as it is.
+    """
     line = io.StringIO()
-    csv.writer(line, lineterminator="\n").writerow(values)
-    return line.getvalue()
+    cells = [f"'{v}" if isinstance(v, str) and FORMULA.match(v) else v for v in values]
+    # Python's own end of line lets the writer quote a name with half of it.
+    csv.writer(line).writerow(cells)
+    return line.getvalue().removesuffix("\r\n") + "\n"
 
 
 class _GrowingFile:
@@ -154,13 +165,22 @@ def drawn_names(names: Sequence[str]) -> list[str]:
     taken = {fold(str(parent)) for name in names for parent in PurePosixPath(name).parents}
     drawn = []
     for name in names:
-        stem = PurePosixPath(name).with_suffix("")
+        stem = _shortened(PurePosixPath(name).with_suffix(""))
         number = 1
         while fold(new := f"{stem}.jpg" if number == 1 else f"{stem}-{number}.jpg") in taken:
             number += 1
         taken.add(fold(new))
         drawn.append(new)
     return drawn
+
+
+def _shortened(stem: PurePosixPath) -> PurePosixPath:
+    """Leaves room for a number and an extension."""
+    raw = os.fsencode(stem.name)
+    if len(raw) <= NAME_LONGEST:
+        return stem
+    # The cut may go through a character.
+    return stem.with_name(raw[:NAME_LONGEST].decode("utf-8", "ignore") or "picture")
 
 
 def _save_drawn(prediction: Prediction, path: Path) -> None:

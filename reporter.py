@@ -24,6 +24,7 @@ from report.galleries import galleries
 from report.measured import measured
 from report.page import Contents, render
 from utils.console import is_terminal, say
+from utils.errors import UserError
 from utils.failures import readable_failures
 from utils.hardware import Machine
 from utils.metrics import show
@@ -145,7 +146,7 @@ def _draw_figures(folder: Path, evaluation: Evaluation, epochs: Path) -> dict[st
     if epochs.is_file():
         try:
             save_curves(epochs, folder / CURVES)
-        except (KeyError, ValueError, TypeError):
+        except (UserError, KeyError, ValueError, TypeError, OverflowError):
             say("note", f"{epochs} is not what a run writes: the report shows no curves")
         else:
             pngs["curves"] = (folder / CURVES).read_bytes()

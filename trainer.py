@@ -163,7 +163,13 @@ def _load_weights(model: RetinaNet, start: Checkpoint, class_names: tuple[str, .
             f"the checkpoint's classes are {', '.join(start.description.class_names)}: "
             "the layer that names classes starts anew",
         )
-    model.load_state_dict(weights, strict=False)
+    try:
+        model.load_state_dict(weights, strict=False)
+    except RuntimeError as error:
+        raise UserError(
+            f"--load {start.path}: its weights do not fit the {start.description.model_name} it "
+            f"describes ({str(error).splitlines()[-1].strip()}); the file is damaged."
+        ) from error
     say("weights", f"from {start.path}, epoch {start.epoch}")
 
 

@@ -130,7 +130,9 @@ class ImageIndex:
 
         Failing these the file of exactly that name, whatever its extension: Pillow will tell.
         """
-        name = basename(stated)
+        name = stated.strip()
+        if name not in self._exact:  # a backslash may well be a part of the name
+            name = basename(stated)
         by_stem = self._stems.get(fold(strip_image_suffix(name)), [None])
         return (
             self._exact.get(name)

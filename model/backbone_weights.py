@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import pickle
 import re
 import warnings
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ from torchvision.models import ResNet50_Weights
 from utils.errors import UserError, first_line
 
 CONNECT_TIMEOUT = 3.0  # seconds before `auto` takes a silent network for none
+# What PyTorch says of a function or class that a file wants to be called.
+_NEEDED_CODE = re.compile(r"\bGLOBAL (\S{1,80})")
 
 
 @dataclass(frozen=True)
@@ -123,21 +126,33 @@ def _load_state(path: Path, flag: str) -> dict[str, Tensor]:
     return {name: v for name, v in state.items() if not name.startswith(("_fc.", "fc."))}
 
 
-def load_plain(path: Path, refusal: str, advice: str) -> Any:
+def load_plain(path: Path, refusal: str, advice: str, *, mmap: bool = False) -> Any:
     """A file of tensors and plain values, on the CPU; code in it is never run.
 
-    Raises UserError: the refusal, the library's reason in brackets, the advice.
+    mmap: tensors stay on the disk until they are used. Raises UserError: the refusal, the reason in
+    brackets, the advice.
     """
     if not path.stat().st_size:
         raise UserError(f"{refusal} (the file is empty); {advice}.")
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what a foreign file was written with
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     except Exception as error:
         # A foreign or cut-off file can stop the unpickler anywhere, with any exception.
-        reason = first_line(error)
-        if "central directory" in reason:  # which a file of PyTorch has at its end
-            reason = "the file is incomplete"
-        raise UserError(f"{refusal} ({reason}); {advice}.") from error
+        raise UserError(f"{refusal} ({_why_not(error)}); {advice}.") from error
+
+
+def _why_not(error: Exception) -> str:
+    """PyTorch's own text would first of all tell how to run the file's code nevertheless."""
+    needed = _NEEDED_CODE.search(str(error))
+    if needed:
+        return f"it needs the code of {needed[1]}, which is not run"
+    if isinstance(error, pickle.UnpicklingError):
+        return "it holds more than that, or is no file of PyTorch"
+    reason = first_line(error)
+    # Which a file of PyTorch has at its end.
+    return "the file is incomplete" if "central directory" in reason else reason
 
 
 def load_into(network: torch.nn.Module, weights: BackboneWeights, model_name: str) -> None:

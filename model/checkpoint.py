@@ -7,6 +7,7 @@ plain types only, so that both load with ``weights_only=True``.
 
 from __future__ import annotations
 
+import math
 import os
 import uuid
 from dataclasses import asdict, dataclass, field
@@ -24,6 +25,7 @@ from utils.errors import UserError
 from utils.operating_point import DEFAULT_THRESHOLD
 
 FORMAT_VERSION = 1
+LARGEST_IMAGE_SIZE = 2**15  # pixels; more in a file is damage, and no memory holds it
 
 
 @dataclass(frozen=True)
@@ -128,7 +130,6 @@ def load_checkpoint(path: Path, flag: str = "--load") -> Checkpoint:
     try:
         plain = dict(content["detector"])
         version = plain.pop("format")
-        plain["class_names"] = tuple(plain["class_names"])
         if version > FORMAT_VERSION:
             raise UserError(
                 f"{flag} {path}: written by a newer version (format {version}, this program reads "
@@ -136,19 +137,46 @@ def load_checkpoint(path: Path, flag: str = "--load") -> Checkpoint:
             )
         return Checkpoint(
             path=path,
-            description=DetectorDescription(**plain),
-            weights=dict(content["weights"]),
+            description=_description(plain),
+            weights=_weights(content["weights"]),
             # Lightning, which writes last.pth, counts epochs from 0.
             epoch=int(content.get("epoch", 0)) + ("pytorch-lightning_version" in content),
             metrics=dict(content.get("metrics", {})),
             score_threshold=_fraction(content.get("score_threshold")),
             training={k: float(v) for k, v in content.get("training", {}).items()},
         )
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+    except UserError:
+        raise
+    except Exception as error:  # any value of an untrusted file may be of any type
         raise UserError(
             f"{flag} {path}: loads, but does not describe a detector of this program "
             f"({error!r}); give the best.pth or last.pth of a run."
         ) from error
+
+
+def _description(plain: dict[str, Any]) -> DetectorDescription:
+    """Raises ValueError where a value is not what this program writes: the file is untrusted."""
+    names = plain["class_names"]
+    if not isinstance(names, list) or not all(isinstance(n, str) and n for n in names):
+        raise ValueError("class_names is no list of texts")
+    if len(set(names)) < len(names):
+        raise ValueError("class_names has a name twice")
+    "".join(names).encode("utf-8")  # half a character can be neither printed nor saved
+    description = DetectorDescription(**{**plain, "class_names": tuple(names)})
+    size, scale = description.image_size, description.anchor_scale
+    if type(size) is not int or not 0 < size <= LARGEST_IMAGE_SIZE:
+        raise ValueError(f"image_size {size!r}")
+    if type(scale) not in (int, float) or not 0 < scale < math.inf:
+        raise ValueError(f"anchor_scale {scale!r}")
+    if not isinstance(description.data, dict):
+        raise ValueError("data is no dictionary")
+    return description
+
+
+def _weights(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    if not all(isinstance(n, str) and isinstance(t, Tensor) for n, t in state.items()):
+        raise ValueError("weights holds more than names and tensors")
+    return dict(state)
 
 
 def _fraction(value: Any) -> float | None:
@@ -173,8 +201,13 @@ def write_whole(content: Any, path: Path) -> None:
 
 def refuse_to_resume(path: Path, epochs: int) -> None:
     """Raise UserError unless ``path`` holds a run that can go on, to ``epochs`` epochs in all."""
-    content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    if "optimizer_states" not in content:
+    content = load_plain(
+        path,
+        f"--resume {path}: not a checkpoint of plain tensors and values",
+        "give the run's folder or its last.pth",
+        mmap=True,
+    )
+    if not {"optimizer_states", "epoch"} <= content.keys():
         raise UserError(
             f"--resume {path}: holds a detector and not what its run needs to go on; give the "
             "run's folder or its last.pth, or start a new run with -t True -l."

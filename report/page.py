@@ -52,6 +52,7 @@ def render(contents: Contents) -> str:
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=_harmless,
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -59,7 +60,6 @@ def render(contents: Contents) -> str:
         "score": show,
         "percent": percent,
         "embed": _embedded,
-        "harmless": harmless,
         "flags": _mark_flags,
     }
     environment.filters |= filters
@@ -105,7 +105,12 @@ def _mark_flags(text: str) -> Markup:
     """``--epochs 80`` as code; everything else is escaped."""
     from markupsafe import Markup, escape
 
-    return Markup(FLAG.sub(r"<code>\g<0></code>", str(escape(text))))
+    return Markup(FLAG.sub(r"<code>\g<0></code>", str(escape(harmless(text)))))
+
+
+def _harmless(value: Any) -> Any:
+    """Names may hold signs that turn the direction of what follows; ours are no such text."""
+    return harmless(value) if type(value) is str else value
 
 
 def _embedded(content: bytes) -> str:

@@ -30,9 +30,9 @@ def say(label: str, text: str = "") -> None:
 
 def show_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """A table; the first column is text, the others are numbers."""
-    table = Table(title=title, title_justify="left", title_style="bold")
+    table = Table(title=Text(harmless(title)), title_justify="left", title_style="bold")
     for number, column in enumerate(columns):
-        table.add_column(column, justify="right" if number else "left")
+        table.add_column(Text(harmless(column)), justify="right" if number else "left")
     for row in rows:
         table.add_row(*(Text(harmless(cell)) for cell in row))
     Console(highlight=False).print(table)
@@ -47,13 +47,14 @@ def is_terminal() -> bool:
 def progress_bar(label: str) -> Iterator[Callable[[int, int], None]]:
     """Yields a function of (done, all); draws a bar on a terminal and nothing elsewhere."""
     bar = Progress(
-        TextColumn(f"{label:<{LABEL_WIDTH}}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
+        console=Console(),  # the shared one shows nothing while a bar of others is open on it
         transient=True,
         disable=not is_terminal(),
     )
     with bar:
-        task = bar.add_task(label, total=None)
+        task = bar.add_task(f"{harmless(label):<{LABEL_WIDTH}}", total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)

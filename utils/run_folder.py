@@ -84,7 +84,8 @@ def find_last(run: Path) -> Path:
 def write_text(text: str, path: Path) -> None:
     """As UTF-8, whole or not at all, as everything in a run folder."""
     aside = path.with_name(f".{path.name}")
-    aside.write_text(text, encoding="utf-8")
+    # A path may hold bytes that are no UTF-8; they become JSON's escapes.
+    aside.write_bytes(text.encode("utf-8", "backslashreplace"))
     os.replace(aside, path)
 
 
@@ -97,7 +98,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """Raises UserError naming the file when it is missing or no JSON object."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: cannot be read as JSON ({error}).") from error
     if not isinstance(content, dict):
         raise UserError(f"{path}: expected a JSON object.")
@@ -116,11 +117,17 @@ def write_metrics(rows: list[dict[str, Any]], path: Path) -> None:
 
 
 def read_metrics(path: Path) -> list[dict[str, float]]:
-    """The rows of ``write_metrics``; empty values are nan. Empty without a file."""
+    """The rows of ``write_metrics``; empty values are nan. Empty without a file.
+
+    Raises UserError naming the file when it holds anything but numbers.
+    """
     if not path.is_file():
         return []
-    with open(path, newline="", encoding="utf-8") as file:
-        return [
-            {name: float(value) if value else float("nan") for name, value in row.items()}
-            for row in csv.DictReader(file)
-        ]
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            return [
+                {name: float(value) if value else float("nan") for name, value in row.items()}
+                for row in csv.DictReader(file)
+            ]
+    except (ValueError, TypeError, csv.Error) as error:
+        raise UserError(f"{path}: not what a run writes ({error}); remove the file.") from error

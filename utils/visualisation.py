@@ -8,10 +8,13 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
+from utils.console import harmless
+
 # Okabe and Ito's palette (jfly.uni-koeln.de/color), told apart by colour-blind readers too.
 COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7", "#FFFFFF")
 CAPTION_HEIGHT = 18
 GAP = 6
+LONGEST_CAPTION = 60  # characters; the name of a class is untrusted text
 
 
 def colour_of(label: int) -> str:
@@ -29,8 +32,9 @@ def draw_boxes(
     """A copy of the image with its boxes.
 
     boxes: (N, 4) xyxy, absolute pixels of the image. labels: (N,), choose the colour.
-    captions: N short texts, drawn at the boxes' upper left corners. colours: N of the form
-    ``#RRGGBB``, instead of the labels'.
+    captions: N texts, drawn at the boxes' upper left corners; of a long one the middle is left out,
+    and control characters are shown as their codes. colours: N of the form ``#RRGGBB``, instead of
+    the labels'.
     """
     drawn = image.convert("RGB")
     pen = ImageDraw.Draw(drawn)
@@ -41,6 +45,7 @@ def draw_boxes(
     for box, colour, caption in zip(boxes, chosen, captions, strict=True):
         left, top, right, bottom = (float(c) for c in box)
         pen.rectangle((left, top, max(left, right), max(top, bottom)), outline=colour, width=line)
+        caption = _fit(caption)
         text = pen.textbbox((0, 0), caption, font=font)
         width, height = text[2] + 4, text[3] + 3
         # Whole pixels: Pillow fails on some texts that begin between two.
@@ -49,6 +54,13 @@ def draw_boxes(
         pen.rectangle((x, y, x + width, y + height), fill=colour)
         pen.text((x + 2, y), caption, fill=_ink_on(colour), font=font)
     return drawn
+
+
+def _fit(caption: str) -> str:
+    """One line, short enough to be drawn; at its end stands the score."""
+    if len(caption) > LONGEST_CAPTION:
+        caption = f"{caption[: LONGEST_CAPTION - 12]}...{caption[-9:]}"
+    return harmless(caption)
 
 
 def image_grid(
