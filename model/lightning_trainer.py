@@ -156,8 +156,6 @@ class DetectorModule(pl.LightningModule):
 
     def validation_step(self, batch: tuple[list[Tensor], list[Any]], batch_idx: int) -> None:
         images, targets = batch
-        if not images:
-            return
         with self._timer.measure(len(images), self.device):
             losses, detections = losses_and_detections(
                 self.detector,
