@@ -67,8 +67,10 @@ def _fit(record: Annotation, size: tuple[int, int], explained: bool, notes: Note
     boxes = record.boxes.reshape(-1, 4).astype(np.float32)
     clipped = boxes.clip(0, np.array([*size, *size], dtype=np.float32))
     over = np.abs(boxes - clipped).max(axis=1, initial=0)
-    # A box may be so small that its area is 0.
-    inside = np.divide(_area(clipped), _area(boxes), out=np.ones(len(boxes)), where=over > 0)
+    area = _area(boxes)  # 0 where a box is very small
+    inside = np.divide(_area(clipped), area, out=np.ones(len(boxes)), where=(over > 0) & (area > 0))
+    thinnest = _sides(clipped).min(axis=1, initial=np.inf)
+    inside[thinnest <= 0] = 0
     kept = inside >= LEAST_INSIDE
     if not kept.all() and not explained:
         # Boxes that fit the stated size and not the picture were drawn on another picture.
@@ -91,7 +93,7 @@ def _fit(record: Annotation, size: tuple[int, int], explained: bool, notes: Note
                 where,
                 Severity.NOTE,
             )
-    for index in np.flatnonzero(kept & (_sides(clipped).min(axis=1, initial=1) < 1)).tolist():
+    for index in np.flatnonzero(kept & (thinnest < 1)).tolist():
         notes.count("boxes less than a pixel wide or high", _object(record, boxes, index))
     return replace(
         record,

@@ -385,7 +385,7 @@ def test_every_command_of_the_readme_is_understood() -> None:
         if "--help" in arguments or "--resume" in arguments:
             continue
         config = read_config(arguments)
-        assert config.train or config.load
+        assert config.train or config.load or config.check
 
 
 def test_the_real_cards_train_for_an_epoch_and_are_monitored(

@@ -45,6 +45,9 @@ def test_a_box_of_next_to_no_size_stays_and_is_named(tmp_path: Path) -> None:
     (found,), _ = inspect([record(draw_image(tmp_path / "a.png"), (0, 0, 1e-30, 1e-30))], notes)
     assert found.names == ("name 0",)
     assert "boxes less than a pixel wide or high: 1" in notes.lines()[0]
+    over_the_edge = (-1e-30, 0, 0, 9), (-1e-30, 0, 1e-30, 1e-30)
+    (found,), _ = inspect([record(found.image_path, *over_the_edge)], notes)
+    assert (found.boxes[:, 2:] > found.boxes[:, :2]).all()
 
 
 def test_a_record_without_boxes_stays_and_learns_its_size(tmp_path: Path) -> None:
