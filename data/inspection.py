@@ -79,20 +79,7 @@ def _fit(record: Annotation, size: tuple[int, int], explained: bool, notes: Note
             f"{record.image_path} is {_show(size)}, and {int((~kept).sum())} of {len(kept)} lie "
             "mostly outside; was it resized after it was labelled? Restore it or label it again."
         )
-    for index in np.flatnonzero(over).tolist():
-        where = _object(record, boxes, index)
-        if inside[index] <= 0:
-            notes.count("boxes entirely outside of their image, dropped", where)
-        elif not kept[index]:
-            notes.count("boxes mostly outside of their image, dropped", where)
-        elif over[index] > ROUNDING:
-            notes.count("boxes that reach over the edge of their image, clipped", where)
-        else:
-            notes.count(
-                "boxes that reach over the edge of their image by a pixel at most, clipped",
-                where,
-                Severity.NOTE,
-            )
+    _note_edges(record, boxes, over, inside, notes)
     for index in np.flatnonzero(kept & (thinnest < 1)).tolist():
         notes.count("boxes less than a pixel wide or high", _object(record, boxes, index))
     return replace(
@@ -103,6 +90,24 @@ def _fit(record: Annotation, size: tuple[int, int], explained: bool, notes: Note
         crowd=None if record.crowd is None else record.crowd[kept],
         size=size,
     )
+
+
+def _note_edges(
+    record: Annotation, boxes: np.ndarray, over: np.ndarray, inside: np.ndarray, notes: Notes
+) -> None:
+    """Count what lies over the picture's edge. over: pixels (N,). inside: shares (N,)."""
+    for index in np.flatnonzero(over).tolist():
+        severity = Severity.WARNING
+        if inside[index] <= 0:
+            what = "boxes entirely outside of their image, dropped"
+        elif inside[index] < LEAST_INSIDE:
+            what = "boxes mostly outside of their image, dropped"
+        elif over[index] > ROUNDING:
+            what = "boxes that reach over the edge of their image, clipped"
+        else:
+            what = "boxes that reach over the edge of their image by a pixel at most, clipped"
+            severity = Severity.NOTE
+        notes.count(what, _object(record, boxes, index), severity)
 
 
 def _object(record: Annotation, boxes: np.ndarray, index: int) -> str:
