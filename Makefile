@@ -1,6 +1,7 @@
 # make demo   install, train on drawn cards, monitor the result
 # make test   install, run the tests
 # make lint   style and types;  make bench  speed;  make overfit  can it learn eight photographs?
+# make fuzz   20,000 damaged annotation files: each loads or is refused in a readable line
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -10,7 +11,7 @@ export CARDS_DIR
 RUN    := demo-$(shell date +%Y%m%d-%H%M%S)
 BIN    := $(VENV)/bin
 
-.PHONY: demo test lint bench overfit
+.PHONY: demo test lint bench overfit fuzz
 
 $(VENV)/ready: requirements.txt
 	$(PYTHON) -m venv $(VENV)
@@ -40,6 +41,9 @@ lint: $(VENV)/ready-for-tests
 
 bench: $(VENV)/ready-for-tests
 	$(BIN)/python -m benchmarks.speed
+
+fuzz: $(VENV)/ready-for-tests
+	$(BIN)/python -m tests.fuzz --mutations 20000 --seed 0
 
 overfit: $(VENV)/ready
 	$(BIN)/python main.py -t True -p $(CARDS_DIR) -m efficientnet-b0 --backbone-weights none --overfit 8 \

@@ -20,8 +20,10 @@ SIZES_SHOWN = 3
 def launch(config: Config) -> int:
     """Check the data set ``config.path``; the exit status: 0 clean, 1 problems, 2 unusable.
 
-    Unusable is what a training with the same flags would refuse. Writes nothing but the report, if
-    ``config.check_report`` asks for it. Raises UserError where that cannot be written.
+    Unusable is what a training with the same flags would refuse, and an image file damaged in its
+    middle, which training's quick look does not see: it would leave the image out and say so.
+    Writes nothing but the report, if ``config.check_report`` asks for it. Raises UserError where
+    that cannot be written.
     """
     path = Path(config.path or "").expanduser()
     report = Path(config.check_report) if config.check_report else None
@@ -87,7 +89,7 @@ def _show_problems(check: Check) -> None:
         say(label, f"{remark.what}: {remark.count}" if remark.count else remark.what)
         _show_places(remark.places)
         if remark.count > len(remark.places):
-            say("", f"  and {remark.count - len(remark.places)} more")
+            say("", f"  and {remark.count - len(remark.places)} more; the first are kept")
 
 
 def _show_places(places: Iterable[str]) -> None:
@@ -103,4 +105,4 @@ def _verdict(check: Check) -> str:
         return "clean"
     if check.verdict == PROBLEMS:
         return f"problems: {told}"
-    return f"unusable: {refused} thing(s) that training refuses" + (f", {told}" if told else "")
+    return f"unusable: {refused} thing(s) to put right first" + (f", {told}" if told else "")

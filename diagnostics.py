@@ -160,5 +160,8 @@ def _anchor_facts(model: RetinaNet, dataset: Dataset) -> AnchorFit | None:
 
 
 def _image_size(annotation: Annotation) -> tuple[int, int] | None:
-    """(width, height) of the picture that training sees; None where nothing says it."""
-    return look_at(annotation.image_path, annotation.size).size or annotation.size
+    """(width, height) of the picture that training sees; None where nothing says it.
+
+    ``data.inspection`` stored it when the data set was read.
+    """
+    return annotation.size or look_at(annotation.image_path).size

@@ -6,9 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytorch_lightning as pl
+from pytorch_lightning.trainer.states import TrainerFn
 
 from data.dataset import Dataset
-from data.notes import listed
+from data.notes import NAMES_ALL, listed
 from utils.errors import UserError
 
 MOST_LOST = 0.5  # of a split's images; beyond, a disk is gone and not a file
@@ -18,7 +19,8 @@ class LostImages(pl.Callback):
     """After each epoch: what was left out of it, once as long as it stays the same.
 
     Every image was looked at before the run; one that is deleted, replaced or damaged since is left
-    out. Raises UserError when most of a split is gone: the checkpoints of earlier epochs are kept.
+    out, and so is one whose damage lies in the middle of the file, where that look does not reach.
+    Raises UserError when most of a split is gone: the checkpoints of earlier epochs are kept.
     """
 
     def __init__(self, say: Callable[[str, str], None]) -> None:
@@ -26,25 +28,31 @@ class LostImages(pl.Callback):
         self._said: dict[str, list[int]] = {"training": [], "validation": []}
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._report("training", trainer.train_dataloader, trainer.current_epoch + 1)
+        self._report("training", trainer.train_dataloader, _when(trainer))
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._report("validation", trainer.val_dataloaders, trainer.current_epoch + 1)
+        self._report("validation", trainer.val_dataloaders, _when(trainer))
 
-    def _report(self, split: str, loader: Any, epoch: int) -> None:
+    def _report(self, split: str, loader: Any, when: str) -> None:
         dataset: Dataset = loader.dataset
         lost = dataset.unreadable.nonzero().flatten().tolist()
         dataset.unreadable.zero_()  # a network drive may come back
         files = sorted({str(dataset.path(row)) for row in lost})
         if len(lost) > MOST_LOST * len(dataset):
             raise UserError(
-                f"epoch {epoch}: {len(files)} {split} images can no longer be read, e.g. "
+                f"{when}{len(files)} {split} images can no longer be read, e.g. "
                 f"{files[0]}; is their disk still there?"
             )
         if lost and lost != self._said[split]:
             self._say(
                 "note",
-                f"epoch {epoch}: {len(files)} {split} image(s) could not be read and were left "
-                f"out: {listed(files)}",
+                f"{when}{len(files)} {split} image(s) could not be read and were left out: "
+                f"{listed(files, hint=NAMES_ALL)}",
             )
         self._said[split] = lost
+
+
+def _when(trainer: pl.Trainer) -> str:
+    """A monitor validates once, in no epoch."""
+    fitting = trainer.state.fn == TrainerFn.FITTING
+    return f"epoch {trainer.current_epoch + 1}: " if fitting else ""

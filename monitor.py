@@ -97,8 +97,8 @@ def _open_data(config: Config, checkpoint: Checkpoint) -> DataSplits:
     else:
         source = DataSource.remembered(remembered, str(checkpoint.path))
         say("note", "-p is not given: the data set that the checkpoint remembers is taken")
-    if config.on_bad_image == "skip":
-        source = dataclasses.replace(source, skip_bad_images=True)
+    if config.on_bad_image is not None:
+        source = dataclasses.replace(source, skip_bad_images=config.on_bad_image == "skip")
     with progress_bar("images") as progress:
         splits = source.open(config.cache, progress, overfit=config.overfit)
     names = checkpoint.description.class_names

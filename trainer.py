@@ -105,7 +105,9 @@ def _data_source(config: Config, start: Checkpoint | None) -> DataSource:
     skip = config.on_bad_image == "skip"
     if start and not config.path:
         source = DataSource.remembered(start.description.data, str(start.path))
-        return dataclasses.replace(source, skip_bad_images=skip or source.skip_bad_images)
+        # Where the flag is not given, it is as the checkpoint remembers.
+        given = config.on_bad_image is not None
+        return dataclasses.replace(source, skip_bad_images=skip) if given else source
     path = str(Path(config.path).resolve()) if config.path else None
     return DataSource(path, config.demo_images, config.validation_fraction, config.seed, skip)
 

@@ -70,7 +70,7 @@ class Check:
     remarks: list[Remark] = field(default_factory=list)
 
     def refused(self, remark: Remark) -> bool:
-        """Whether training would not start because of it."""
+        """Whether training would not start because of it, if its quick look saw it too."""
         if remark.severity is Severity.BAD_IMAGE:
             return not self.skip_bad_images
         return remark.severity is Severity.ERROR
@@ -90,7 +90,7 @@ class Check:
         return PROBLEMS if self.problems else CLEAN
 
     def as_plain(self) -> dict[str, Any]:
-        """For JSON."""
+        """For JSON. A remark has all its places, of more than ``KEPT_PLACES`` the first."""
         return {
             "path": self.path,
             "layout": self.layout,
@@ -101,7 +101,7 @@ class Check:
             ],
             "classes": {n: dict(zip(SPLITS, c, strict=True)) for n, c in self.classes.items()},
             "problems": [self._plain(remark) for remark in self.problems],
-            "notes": [r.line() for r in self.remarks if r.severity is Severity.NOTE],
+            "notes": [self._plain(r) for r in self.remarks if r.severity is Severity.NOTE],
         }
 
     def _plain(self, remark: Remark) -> dict[str, Any]:

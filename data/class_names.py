@@ -5,14 +5,16 @@ from __future__ import annotations
 import difflib
 import re
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from data.dataset import Annotation
-from data.notes import Notes, listed
+from data.notes import Notes
 
 FAR_MORE = 10  # times the objects
 NEARLY = 0.75  # of difflib's similarity: one letter in four, or two exchanged
-MANY_CLASSES = 300  # comparing each with each would take its time
+# Comparing letter with letter and name with name takes its time.
+LONGEST_COMPARED = 80  # characters
+MOST_PAIRS = 10_000
 
 
 def found_names(*annotations: Annotation) -> list[str]:
@@ -36,29 +38,32 @@ def remark_names(
     trained, validated: objects a class name in either split.
     """
     untrained = [name for name in class_names if not trained.get(name)]
-    if untrained:
-        notes.warn(f"classes without an object in the training split: {listed(untrained)}")
+    notes.count_all("classes without an object in the training split", untrained)
     spellings: dict[str, list[str]] = defaultdict(list)
     for name in class_names:
         spellings[name.casefold()].append(name)
     twins = [" / ".join(same) for same in spellings.values() if len(same) > 1]
-    if twins:
-        notes.warn(f"classes that differ only in capitals are taken as different: {listed(twins)}")
+    notes.count_all("classes that differ only in capitals are taken as different", twins)
     counts = Counter(trained) + Counter(validated)
-    for name in class_names if len(class_names) <= MANY_CLASSES else ():
-        near = _likely_meant(name, counts)
-        if near:
-            notes.warn(
-                f"a class that may be misspelt: {name!r} in {counts[name]} object(s); did you mean "
-                f"{near!r}, which {counts[near]} have?"
-            )
+    for name, near in _likely_meant(counts):
+        notes.warn(
+            f"a class that may be misspelt: {name!r} in {counts[name]} object(s); did you mean "
+            f"{near!r}, which {counts[near]} have?"
+        )
 
 
-def _likely_meant(name: str, counts: Mapping[str, int]) -> str | None:
-    """A far more frequent class of nearly the same name; numbers tell classes apart."""
-    frequent = [n for n, count in counts.items() if count >= FAR_MORE * counts[name] > 0]
-    others = [n for n in frequent if _letters(n) != _letters(name)]
-    return next(iter(difflib.get_close_matches(name, others, n=1, cutoff=NEARLY)), None)
+def _likely_meant(counts: Mapping[str, int]) -> Iterator[tuple[str, str]]:
+    """Names with a far more frequent one that is nearly the same; numbers tell classes apart."""
+    compared = {name: n for name, n in counts.items() if len(name) <= LONGEST_COMPARED}
+    pairs = 0
+    for name, count in compared.items():
+        frequent = [other for other, n in compared.items() if n >= FAR_MORE * count]
+        pairs += len(frequent)
+        if pairs > MOST_PAIRS:
+            return
+        others = [other for other in frequent if _letters(other) != _letters(name)]
+        for near in difflib.get_close_matches(name, others, n=1, cutoff=NEARLY):
+            yield name, near
 
 
 def _letters(name: str) -> str:

@@ -1,14 +1,15 @@
 """What a data set hands on: samples, targets, batches.
 
-A reader (``charlotte_dataset``, ``play_card_dataset``, ``voc2007_dataset``) turns files into
-``Annotation`` records; everything behind that point is the same for all of them and lives here.
+A reader (``charlotte_dataset``, ``play_card_dataset``, ``voc2007_dataset``, ``coco_dataset``) turns
+files into ``Annotation`` records; everything behind that point is the same for all of them and
+lives here.
 """
 
 from __future__ import annotations
 
 import copy
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -23,7 +24,8 @@ from torchvision.transforms.v2 import functional as F
 from typing_extensions import NotRequired
 
 from data.images import allow_megapixels, max_megapixels, read_image
-from utils.errors import UserError, did_you_mean
+from data.notes import LISTED, listed
+from utils.errors import LONGEST_LIST, UserError, did_you_mean, shortened
 
 
 @dataclass(frozen=True)
@@ -88,8 +90,8 @@ Batch = tuple[list[torch.Tensor], list[Target]]
 class DataSplits:
     """A recognised data set: two splits that share one class list.
 
-    layout: "playing cards", "VOC", "Charlotte". notes: one line for each thing that was dropped,
-    repaired or assumed while reading, to be shown to the user.
+    layout: "playing cards", "VOC", "Charlotte", "COCO". notes: one line for each kind of thing that
+    was dropped, repaired or assumed while reading, to be shown to the user.
     """
 
     train: Dataset
@@ -127,17 +129,12 @@ class Dataset(torch.utils.data.Dataset):
         self.unreadable = torch.zeros(len(self.annotations), dtype=torch.bool)
 
     def _refuse_unknown_names(self) -> None:
-        known = self._label_of
-        unknown = Counter(n for a in self.annotations for n in a.names if n not in known)
+        unknown = unknown_names(self.annotations, self.class_names)
         if unknown:
-            where = {n: a.source for a in self.annotations for n in a.names if n in unknown}
-            listed = "; ".join(
-                f"{name!r} in {count} object(s), e.g. {where[name]}{did_you_mean(name, known)}"
-                for name, count in unknown.most_common(5)
-            )
             raise UserError(
-                f"classes not in the list {', '.join(self.class_names)}: {listed}. "
-                "Correct the names or add the class to the training data."
+                f"classes not in the list {listed(self.class_names)}: {listed(unknown)}. "
+                "Correct the names or add the class to the training data.",
+                longest=LONGEST_LIST,
             )
 
     def __len__(self) -> int:
@@ -220,6 +217,24 @@ class Dataset(torch.utils.data.Dataset):
         other.annotations = tuple(self.annotations[i] for i in indices)
         other.unreadable = torch.zeros(len(other.annotations), dtype=torch.bool)
         return other
+
+
+def unknown_names(annotations: Iterable[Annotation], class_names: Sequence[str]) -> list[str]:
+    """What there is to say of each name that is not in the list, the most frequent first."""
+    known = set(class_names)
+    counts: Counter[str] = Counter()
+    where: dict[str, str] = {}
+    for annotation in annotations:
+        for name in annotation.names:
+            if name not in known:
+                counts[name] += 1
+                where.setdefault(name, annotation.source)
+    told: list[str] = []
+    for name, count in counts.most_common():
+        # Looked for among many names this takes its time, and a line shows no more.
+        near = did_you_mean(name, class_names) if len(told) < LISTED else ""
+        told.append(f"{shortened(repr(name), 100)} in {count} object(s), e.g. {where[name]}{near}")
+    return told
 
 
 def _inside(annotation: Annotation, size: tuple[int, int]) -> np.ndarray:

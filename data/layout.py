@@ -10,11 +10,11 @@ from typing import ClassVar
 import numpy as np
 
 from data.class_names import found_names, name_counts, remark_names
-from data.dataset import Annotation, Dataset, DataSplits
+from data.dataset import Annotation, Dataset, DataSplits, unknown_names
 from data.folder import Folder, open_folder
 from data.images import Picture
 from data.inspection import inspect
-from data.notes import Notes, listed
+from data.notes import Notes, Severity, listed
 from data.splits import seeded_split
 from utils.errors import UserError
 
@@ -197,10 +197,12 @@ def _known_names(
     class_names: Sequence[str], validation: Sequence[Annotation], notes: Notes
 ) -> Sequence[str]:
     """The class list, with the names that only validation has where these can be collected."""
-    try:
-        Dataset(validation, class_names)
-    except UserError as error:
-        notes.error(str(error))
+    notes.count_all(
+        f"classes not in the list {listed(class_names)} (correct the names or add the classes to "
+        "the training data)",
+        unknown_names(validation, class_names),
+        Severity.ERROR,
+    )
     return [*class_names, *(n for n in found_names(*validation) if n not in class_names)]
 
 
@@ -220,9 +222,8 @@ def _with_crowds(annotation: Annotation, regions: Annotation | None) -> Annotati
 def _remark_shared(
     train: Sequence[Annotation], validation: Sequence[Annotation], notes: Notes
 ) -> None:
-    shared = sorted({a.image_path for a in train} & {a.image_path for a in validation})
-    if shared:
-        notes.warn(
-            f"{len(shared)} image(s) are in training and in validation, which flatters the "
-            f"mAP: {listed((p.name for p in shared), 3)}"
-        )
+    shared = {a.image_path for a in train} & {a.image_path for a in validation}
+    notes.count_all(
+        "images that are in training and in validation, which flatters the mAP",
+        [str(path) for path in sorted(shared)],
+    )

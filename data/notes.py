@@ -7,10 +7,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum
 
-from utils.errors import UserError
+from utils.errors import LONGEST_LIST, UserError, shortened
 
 # Of each kind the first places are kept: enough to work through, and bounded for any data set.
 KEPT_PLACES = 10_000
+# A line names as many, shortened, and says how many more there are and what names all.
+LISTED = 20
+LONGEST_ITEM = 200  # characters
+NAMES_ALL = "--check --check-report FILE.json lists all"
 WRONG = "what has to be corrected"
 
 
@@ -27,20 +31,27 @@ class Severity(Enum):
 class Remark:
     """Events of one kind. count: how many, 0 for a remark that stands for itself.
 
-    places: file and object of each, at most ``KEPT_PLACES``.
+    places: file and object of each, at most ``KEPT_PLACES``. names_all: whether a line names them,
+    and not only one as an example.
     """
 
     severity: Severity
     what: str
     count: int = 0
     places: list[str] = field(default_factory=list)
+    names_all: bool = False
 
-    def line(self, limit: int = 1) -> str:
-        """``what: 12 (e.g. a.xml, object 1)``."""
+    def line(self) -> str:
+        """``what: 12 (e.g. a.xml, object 1)``, or with the first ``LISTED`` of the places."""
         if not self.count:
             return self.what
-        shown = f"e.g. {self.places[0]}" if limit == 1 else listed(self.places, limit)
+        shown = self.listing() if self.names_all else f"e.g. {self.places[0]}"
         return f"{self.what}: {self.count} ({shown})"
+
+    def listing(self, folder: str = "") -> str:
+        """The places, those inside of ``folder`` without its path."""
+        places = (place.replace(f"{folder}/", "") if folder else place for place in self.places)
+        return listed(places, hint=NAMES_ALL, count=self.count)
 
 
 class Notes:
@@ -60,18 +71,32 @@ class Notes:
 
     def say(self, line: str) -> None:
         """A remark that stands for itself; said twice it is shown once."""
-        self._remark(Severity.NOTE, line)
+        self._remark(Severity.NOTE, shortened(line, LONGEST_LIST))
 
     def warn(self, line: str) -> None:
         """As ``say``, of something that a user should look at."""
-        self._remark(Severity.WARNING, line)
+        self._remark(Severity.WARNING, shortened(line, LONGEST_LIST))
 
     def count(self, what: str, where: str, severity: Severity = Severity.WARNING) -> None:
         """One more event of the kind ``what``, seen at ``where``."""
-        remark = self._remark(severity, what)
+        remark = self._remark(severity, shortened(what))
         remark.count += 1
         if len(remark.places) < KEPT_PLACES:
-            remark.places.append(where)
+            remark.places.append(shortened(where))
+
+    def count_all(
+        self, what: str, places: Sequence[str], severity: Severity = Severity.WARNING
+    ) -> None:
+        """As ``count`` for each of ``places``, which a user wants to see in one line.
+
+        With the severity ERROR that line is what ``refuse`` raises; unless collecting it is raised
+        at once. Nothing where there are no places.
+        """
+        if places and severity is Severity.ERROR and not self.collecting:
+            raise UserError(f"{what}: {listed(places)}", longest=LONGEST_LIST)
+        for place in places:
+            self.count(what, place, severity)
+            self._remark(severity, shortened(what)).names_all = True
 
     def error(self, message: str) -> None:
         """Something that only the user can put right. Raises UserError unless collecting."""
@@ -102,28 +127,45 @@ class Notes:
         others = sum(remark.count for remark in errors)
         # Images that are missing explain a split that is empty, and not the other way round.
         if bad:
-            told = "; ".join(f"{r.count} {r.what}: {listed(r.places)}" for r in bad)
+            told = "; ".join(_told(remark, where) for remark in bad)
             message = (
-                f"{where}: {told.replace(f'{where}/', '')}. Restore or replace them, or give "
-                f"--on-bad-image skip to leave them out.{hint}"
+                f"{where}: {told}. Restore or replace them, or give --on-bad-image skip to leave "
+                f"them out.{hint}"
             )
         elif errors:
-            message = errors[0].places[0]
-            others -= 1
+            first = errors[0]
+            message = f"{where}: {_told(first, where)}" if first.names_all else first.places[0]
+            others -= first.count if first.names_all else 1
         else:
             return
-        raise UserError(message + (f" ({others} more; --check shows all)" if others else ""))
+        more = f" ({others} more; {NAMES_ALL})" if others else ""
+        raise UserError(message + more, longest=LONGEST_LIST)
 
     def lines(self) -> tuple[str, ...]:
         """Every remark that does not keep training from starting, as one line."""
-        return tuple(r.line(3 if r.severity is Severity.BAD_IMAGE else 1) for r in self.remarks)
+        return tuple(remark.line() for remark in self.remarks)
 
     def _remark(self, severity: Severity, what: str) -> Remark:
-        return self._remarks.setdefault((severity, what), Remark(severity, what))
+        # Which images a run does without is never only an example.
+        names_all = severity is Severity.BAD_IMAGE
+        remark = Remark(severity, what, names_all=names_all)
+        return self._remarks.setdefault((severity, what), remark)
 
 
-def listed(items: Iterable[object], limit: int = 10) -> str:
-    """``a, b, c and 4 more``: enough to find the fault, short enough for one line."""
+def _told(remark: Remark, folder: str) -> str:
+    what = remark.what.replace(f"{folder}/", "")
+    return f"{remark.count} {what}: {remark.listing(folder)}"
+
+
+def listed(
+    items: Iterable[object], limit: int = LISTED, *, hint: str = "", count: int | None = None
+) -> str:
+    """``a, b, c and 4 more``: enough to find the fault, short enough for one line.
+
+    hint: what names the others, in brackets after them. count: how many there are, where ``items``
+    are the first of them only.
+    """
     texts: Sequence[str] = [str(item) for item in items]
-    rest = len(texts) - limit
-    return ", ".join(texts[:limit]) + (f" and {rest} more" if rest > 0 else "")
+    rest = (len(texts) if count is None else count) - min(len(texts), limit)
+    shown = ", ".join(shortened(text, LONGEST_ITEM) for text in texts[:limit])
+    return shown + (f" and {rest} more" + (f" ({hint})" if hint else "") if rest > 0 else "")

@@ -6,6 +6,7 @@ import json
 import os
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import checker
 import main
 from data import open_dataset
 from data.check import Check, check_dataset
@@ -374,7 +376,8 @@ def an_image_twice_in_training(folder: Path) -> None:
 
 @case(
     "unusable",
-    "classes not in the list ace, king: 'knig' in 1 object(s)",
+    "classes not in the list ace, king",
+    "'knig' in 1 object(s)",
     "did you mean 'king'?",
     base=cards,
 )
@@ -668,6 +671,7 @@ def test_the_report_holds_everything_for_machines(
     assert run(capsys, "-p", str(folder), "--check-report", str(report))[0] == 2
     content = json.loads(report.read_text())
     assert content["verdict"] == "unusable" and content["layout"] == "Charlotte"
+    assert content["path"] == str(folder)
     by_severity = {problem["severity"]: problem for problem in content["problems"]}
     assert by_severity["error"]["count"] == len(by_severity["error"]["places"]) == 2
     assert by_severity["bad image"]["count"] == 4 and by_severity["bad image"]["refused"]
@@ -675,6 +679,103 @@ def test_the_report_holds_everything_for_machines(
     report.unlink()
     assert run(capsys, "-p", str(tmp_path / "no"), "--check-report", str(report))[0] == 2
     assert json.loads(report.read_text())["layout"] is None
+
+
+def odd_splits(folder: Path) -> Path:
+    """One image without objects and one of another size; two objects are difficult.
+
+    Roots of the boxes' areas: 20 and 30 in training, 40 in validation.
+    """
+    squares = {20: ("ace", 0, 0, 20, 20), 30: ("king", 0, 0, 30, 30), 40: ("king", 0, 0, 40, 40)}
+    things = {"a": [squares[20]], "b": [squares[30]], "c": [], "d": [squares[40]]}
+    for number, (name, objects) in enumerate(things.items()):
+        split, size = ("val" if name == "d" else "train"), ((80, 60) if name == "b" else SIZE)
+        picture(folder / split / f"{name}.jpg", number, size)
+        text = xml_text(objects, f"{name}.jpg", size, difficult=[int(name in "ad")])
+        xml(folder / split, name, text)
+    return folder
+
+
+def test_the_report_holds_every_number_of_the_splits(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = tmp_path / "report.json"
+    folder = odd_splits(tmp_path / "data")
+    assert run(capsys, "-p", str(folder), "--check-report", str(report))[0] == 0
+    content = json.loads(report.read_text())
+    training, validation = content["splits"]
+    assert training == {
+        "name": "training",
+        "images": 3,
+        "empty": 1,
+        "objects": 2,
+        "difficult": 1,
+        "classes": 2,
+        "sizes": [[64, 48, 2], [80, 60, 1]],
+        "object_side": 25.0,
+    }
+    assert validation == {
+        **training,
+        "name": "validation",
+        **{"images": 1, "empty": 0, "objects": 1, "classes": 1},
+        "sizes": [[64, 48, 1]],
+        "object_side": 40.0,
+    }
+    ace, king = {"training": 1, "validation": 0}, {"training": 1, "validation": 1}
+    assert content["classes"] == {"ace": ace, "king": king}
+    assert content["problems"] == []
+
+
+def test_notes_are_in_the_report_with_all_their_places(tmp_path: Path) -> None:
+    folder = cards(tmp_path)
+    for name in "acd":
+        (folder / "train" / f"{name}.jpg").write_bytes((folder / "train" / "b.jpg").read_bytes())
+    (note,) = check_dataset(folder).as_plain()["notes"]
+    assert note["what"] == "images that are in the training split twice"
+    assert (note["severity"], note["refused"]) == ("note", False)
+    assert note["count"] == len(note["places"]) == 3
+
+
+def test_the_tables_show_every_number_of_the_splits(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = run(capsys, "-p", str(odd_splits(tmp_path)))[1]
+    cells = [line.split("\u2502")[1:-1] for line in out.splitlines() if line.startswith("\u2502")]
+    table = {row[0].strip(): tuple(cell.strip() for cell in row[1:]) for row in cells}
+    assert table == {
+        "images": ("3", "1"),
+        "without objects": ("1", "0"),
+        "objects": ("2", "1"),
+        "difficult": ("1", "1"),
+        "classes": ("2", "1"),
+        "object size (px)": ("25", "40"),
+        "image sizes": ("64x48 (2), 80x60 (1)", "64x48 (1)"),
+        "ace": ("1", "0"),
+        "king": ("1", "1"),
+    }
+
+
+def test_a_split_without_objects_has_no_object_size(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = odd_splits(tmp_path)
+    xml(folder / "val", "d", xml_text([], "d.jpg"))
+    assert check_dataset(folder).splits[1].object_side is None
+    assert "n/a" in run(capsys, "-p", str(folder))[1]
+
+
+def test_the_command_shows_how_far_it_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[tuple[int, int]] = []
+
+    @contextmanager
+    def bar(label: str) -> Iterator[Callable[[int, int], None]]:
+        yield lambda done, total: shown.append((done, total))
+
+    monkeypatch.setattr(checker, "progress_bar", bar)
+    run(capsys, "-p", str(cards(tmp_path)))
+    assert shown == [(n, 6) for n in range(1, 7)]
 
 
 def test_the_report_is_never_written_into_the_data(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch import Tensor
 from torchvision.models.detection import RetinaNet
 
 from model import checkpoint
+from model.backbone_weights import find_backbone_weights
 from model.checkpoint import (
     FORMAT_VERSION,
     Checkpoint,
@@ -192,6 +194,46 @@ def test_a_truncated_file_is_an_error_wherever_it_was_cut(
         for length in range(0, len(whole) - 1, 37):
             path.write_bytes(whole[:length])
             assert "best.pth or last.pth" in error_of(path)
+
+
+def packed(source: Path, target: Path, method: int) -> Path:
+    """A PyTorch file whose parts are written once more, with a megabyte of blanks in its pickle."""
+    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w", method) as new:
+        for part in old.infolist():
+            pickled = part.filename.endswith("data.pkl")
+            new.writestr(part.filename, old.read(part) + bytes(2**20) * pickled)
+    return target
+
+
+@pytest.fixture
+def small(content: dict[str, Any], tmp_path: Path) -> Path:
+    torch.save({**content, "weights": {"a": torch.rand(3)}}, tmp_path / "small.pth")
+    return tmp_path / "small.pth"
+
+
+def test_compressed_parts_are_refused_before_they_are_unpacked(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load_checkpoint(packed(small, tmp_path / "stored.pth", zipfile.ZIP_STORED))
+    monkeypatch.setattr(torch, "load", lambda *args, **kwargs: pytest.fail("unpacked"))
+    bomb = packed(small, tmp_path / "bomb.pth", zipfile.ZIP_DEFLATED)
+    assert bomb.stat().st_size < 10_000
+    assert "its parts are compressed, which PyTorch never writes" in error_of(bomb)
+    with pytest.raises(UserError, match="--resume .*its parts are compressed"):
+        refuse_to_resume(bomb, 9)
+    with pytest.raises(UserError, match="--backbone-weights .*its parts are compressed"):
+        find_backbone_weights("efficientnet-b0", str(bomb))
+
+
+def test_parts_that_say_to_be_larger_than_their_file_are_refused(
+    small: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = bytearray(small.read_bytes())
+    entry = content.index(b"PK\x01\x02")  # the directory's first entry
+    content[entry + 24 : entry + 28] = (2**31).to_bytes(4, "little")  # its unpacked size
+    small.write_bytes(content)
+    monkeypatch.setattr(torch, "load", lambda *args, **kwargs: pytest.fail("unpacked"))
+    assert "its parts are compressed" in error_of(small)
 
 
 @pytest.mark.parametrize(

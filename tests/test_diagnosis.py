@@ -19,6 +19,8 @@ from torchvision.models.detection import RetinaNet
 import diagnostics
 import low_map
 from data.dataset import Annotation, Dataset, DataSplits, read_image
+from data.inspection import inspect
+from data.notes import Notes
 from diagnostics import diagnosis_lines, examine, parameter_facts
 from low_map import LowMapDiagnosis
 from model.anchor_fit import anchor_fit
@@ -578,9 +580,17 @@ def test_a_size_that_the_annotation_states_wrongly_is_not_believed(
     model: RetinaNet, tmp_path: Path
 ) -> None:
     right = labelled(6, folder=tmp_path)
-    wrong = [dataclasses.replace(a, size=(1000, 1000)) for a in right]
+    wrong, _ = inspect([dataclasses.replace(a, size=(1000, 1000)) for a in right], Notes())
     measured = [facts_of(model, splits_of(rows), []).anchors for rows in (right, wrong)]
     assert measured[0] is not None and measured[0] == measured[1]
+
+
+def test_no_picture_is_opened_for_a_size_that_reading_the_data_set_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, _ = inspect(labelled(6, folder=tmp_path), Notes())
+    monkeypatch.setattr(diagnostics, "look_at", None)
+    assert [diagnostics._image_size(a) for a in read] == [a.size for a in read]
 
 
 def test_at_most_five_hundred_images_are_measured_from_all_over_the_split(

@@ -99,6 +99,33 @@ def test_where_most_images_are_gone_the_run_ends_in_a_line(dataset: Dataset) -> 
     assert "\n" not in str(caught.value)
 
 
+def validate(dataset: Dataset, lost: Sequence[int]) -> list[str]:
+    """As a monitor does."""
+    said: list[str] = []
+    trainer = pl.Trainer(
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        callbacks=[LostImages(lambda label, text: said.append(text))],
+    )
+    for row in lost:
+        dataset.path(row).unlink()
+    trainer.validate(DetectorModule(build(), NAMES), make_loader(dataset, 2), verbose=False)
+    return said
+
+
+def test_a_monitor_speaks_of_no_epoch(dataset: Dataset) -> None:
+    assert validate(dataset, [1]) == [
+        "1 validation image(s) could not be read and were left out: " + str(dataset.path(1))
+    ]
+
+
+def test_a_monitor_without_most_images_ends_in_a_line_without_an_epoch(dataset: Dataset) -> None:
+    with pytest.raises(UserError, match=r"^3 validation images can no longer be read"):
+        validate(dataset, [0, 1, 2])
+
+
 def test_an_image_that_comes_back_is_used_again(dataset: Dataset) -> None:
     content = dataset.path(2).read_bytes()
     dataset.path(2).unlink()

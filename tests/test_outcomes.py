@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -99,3 +101,16 @@ def test_images_without_objects_or_detections_are_ordinary() -> None:
         outcome = judged(image)
         assert len(outcome.missed) == image.objects and len(outcome.false) == len(image.boxes)
     assert confusion_matrix([], 3).sum() == 0
+
+
+def test_a_crowd_excuses_every_detection_of_its_class_that_lies_in_it() -> None:
+    inside = [[x, 10, x + 20, 30] for x in (10, 40, 70)]
+    image = result(
+        true=[[0, 0, 100, 100], ELSEWHERE],
+        found=[*inside, [90, 10, 140, 30]],
+        labels=[1, 1, 2, 1],
+        difficult=[True, False],
+    )
+    outcome = judged(dataclasses.replace(image, crowd=np.array([True, False])))
+    assert outcome.false.tolist() == [False, False, True, True]
+    assert outcome.missed.tolist() == [False, True]

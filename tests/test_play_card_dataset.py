@@ -182,10 +182,10 @@ def test_text_of_another_encoding_is_an_error_with_its_line(tmp_path: Path) -> N
         open_dataset(tmp_path)
 
 
-def test_all_missing_images_are_listed_up_to_ten(tmp_path: Path) -> None:
-    rows = [f"lost{i:02}.jpg,64,48,ace,1,1,9,9" for i in range(12)]
+def test_all_missing_images_are_listed_up_to_twenty(tmp_path: Path) -> None:
+    rows = [f"lost{i:02}.jpg,64,48,ace,1,1,9,9" for i in range(22)]
     message = error(tmp_path, "a.jpg,64,48,ace,1,1,9,9", *rows, rows[0])
-    assert "12 image(s) not found in" in message and "'lost09.jpg' and 2 more" in message
+    assert "22 image(s) not found in" in message and "'lost19.jpg' and 2 more" in message
 
 
 def test_a_class_of_the_test_csv_alone_is_refused(tmp_path: Path) -> None:

@@ -145,9 +145,9 @@ def test_a_set_with_its_own_classes_has_the_names_of_its_annotations(tmp_path: P
 
 
 def test_images_named_without_an_xml_are_listed(tmp_path: Path) -> None:
-    lists = {"train": [*IDS, *(f"lost{i:02}" for i in range(12))], "val": IDS[:1]}
+    lists = {"train": [*IDS, *(f"lost{i:02}" for i in range(22))], "val": IDS[:1]}
     write_voc(tmp_path, FOUR, lists)
-    with pytest.raises(UserError, match=r"12 image\(s\) named in ImageSets .* and 2 more"):
+    with pytest.raises(UserError, match=r"22 image\(s\) named in ImageSets .* and 2 more"):
         open_dataset(tmp_path)
 
 

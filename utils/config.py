@@ -228,10 +228,10 @@ class Config:
         group=DATA,
         check=between(0.01, 0.91),
     )
-    on_bad_image: str = _option(
-        "fail",
+    on_bad_image: str | None = _option(
+        None,
         "fail: images that are missing or cannot be read keep a run from starting; skip: they are "
-        "left out, counted and listed",
+        "left out, counted and listed [default: fail, or the checkpoint's]",
         one_of("fail", "skip"),
         group=DATA,
     )

@@ -4,6 +4,13 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from itertools import islice
+
+LONGEST_LINE = 1000  # characters: a message quotes files, which may hold a megabyte in one value
+LONGEST_LIST = 20_000  # of a message that lists, whose parts are short
+# Beyond, difflib takes its time: it compares letter with letter, and word with word.
+LONGEST_WORD = 80
+MOST_WORDS = 1000
 
 
 class UserError(Exception):
@@ -11,18 +18,33 @@ class UserError(Exception):
 
     The message is one line: the flag or file (with line or object), the value found, what was
     expected and what to do. ``main.py`` alone catches it: it prints the line and exits with 2.
+    longest: characters; of a longer message the middle is left out.
     """
 
-    def __init__(self, message: str) -> None:
+    def __init__(self, message: str, *, longest: int = LONGEST_LINE) -> None:
         # A loader's worker hands an error on wrapped in its traceback, its own message last.
         text = message.rsplit("utils.errors.UserError: ", 1)[-1].strip()
         # A name in a file may hold a line break.
-        super().__init__(r"\n".join(text.splitlines()))
+        super().__init__(shortened(r"\n".join(text.splitlines()), longest))
+
+
+def shortened(text: str, longest: int = LONGEST_LINE) -> str:
+    """The text; of more than ``longest`` characters the beginning and the end around ``...``.
+
+    A message begins with the place of a fault and ends with what to do about it.
+    """
+    if len(text) <= longest:
+        return text
+    end = (longest - 3) // 3
+    return f"{text[: longest - 3 - end]}...{text[len(text) - end :]}"
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """`` (did you mean 'queen'?)`` for the nearest of ``known``, or an empty string."""
-    near = difflib.get_close_matches(word, list(known), n=1)
+    if len(word) > LONGEST_WORD:
+        return ""
+    words = [other for other in islice(known, MOST_WORDS) if len(other) <= LONGEST_WORD]
+    near = difflib.get_close_matches(word, words, n=1)
     return f" (did you mean {near[0]!r}?)" if near else ""
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from utils.boxes import iou
+from utils.boxes import iou, share_inside
 from utils.metrics import ImageResult, unique_images
 
 # Of a detection: no object of its class overlaps it enough.
@@ -53,6 +53,8 @@ def voc_metrics(
     listed first. Each looks at the object of its class that it overlaps most, difficult ones
     included, and at no other: if that IoU is below ``iou_threshold`` it is false; if the object is
     difficult it does not count; the first on an object is true and each further one is false.
+    VOC has no crowds: those of a COCO data set excuse, as COCO's rule has it, what would be false
+    and lies in a crowd region of its class with ``iou_threshold`` of its own area or more.
 
     The kit adds one pixel to widths and heights because both corner pixels belong to its boxes.
     Ours of a VOC data set reach from the first pixel's left edge to the last one's right edge, so
@@ -60,6 +62,7 @@ def voc_metrics(
     """
     images = unique_images(results)
     found, difficult = _all_detections(images, iou_threshold)
+    excused = _joined([_excused(r, iou_threshold) for r in images], np.bool_)
     true_labels = _joined([r.true_labels for r in images], np.int64)
     labels = _joined([r.labels for r in images], np.int64)
     scores = _joined([r.scores for r in images], np.float64)
@@ -67,9 +70,9 @@ def voc_metrics(
     ap_2007, ap_2010 = {}, {}
     for label, name in enumerate(class_names, start=1):
         objects = int(((true_labels == label) & ~difficult).sum())
-        mine = labels == label
-        surest_first = np.argsort(-scores[mine], kind="stable")
-        precision = _precision(found[mine][surest_first], difficult)
+        mine = np.flatnonzero(labels == label)
+        mine = mine[np.argsort(-scores[mine], kind="stable")]  # the surest first
+        precision = _precision(found[mine], excused[mine], difficult)
         ap_2007[name] = _eleven_points(precision, objects)
         ap_2010[name] = _area(precision, objects)
     return VocMetrics(ap_2007, ap_2010)
@@ -94,23 +97,42 @@ def _nearest(r: ImageResult, iou_threshold: float) -> np.ndarray:
     """Of each detection the object of its class with the greatest IoU, or ``NOTHING``: (M,)."""
     if not r.objects or not len(r.boxes):
         return np.full(len(r.boxes), NOTHING)
-    overlap = np.where(r.labels[:, None] == r.true_labels, iou(r.boxes, r.true_boxes), -1.0)
+    overlap = np.where(_of_its_class(r, ~_crowd(r)), iou(r.boxes, r.true_boxes), -1.0)
     nearest = overlap.argmax(axis=1)
     return np.where(overlap.max(axis=1) >= iou_threshold, nearest, NOTHING)
 
 
-def _precision(found: np.ndarray, difficult: np.ndarray) -> np.ndarray:
+def _excused(r: ImageResult, threshold: float) -> np.ndarray:
+    """Of each detection whether it mostly lies in a crowd region of its class: bool (M,)."""
+    inside = share_inside(r.boxes, r.true_boxes) >= threshold
+    excused: np.ndarray = (inside & _of_its_class(r, _crowd(r))).any(axis=1)
+    return excused
+
+
+def _crowd(r: ImageResult) -> np.ndarray:
+    return np.zeros(r.objects, dtype=bool) if r.crowd is None else r.crowd
+
+
+def _of_its_class(r: ImageResult, objects: np.ndarray) -> np.ndarray:
+    """Which of ``objects``, bool (N,), are of the detection's class: bool (M, N)."""
+    alike: np.ndarray = (r.labels[:, None] == r.true_labels) & objects
+    return alike
+
+
+def _precision(found: np.ndarray, excused: np.ndarray, difficult: np.ndarray) -> np.ndarray:
     """The best precision that keeps at least 1, 2, ... true detections: float64 (found objects,).
 
-    found: the objects looked at, surest detection first.
+    found: the objects looked at, surest detection first. excused: which do not count if false.
     """
     on_object = found != NOTHING
     counts = ~on_object
     counts[on_object] = ~difficult[found[on_object]]
-    found = found[counts]
+    found, excused = found[counts], excused[counts]
     objects, first = np.unique(found, return_index=True)
-    true = np.sort(first[objects != NOTHING])
-    precision = np.arange(1, len(true) + 1) / (true + 1)
+    true = np.zeros(len(found), dtype=bool)
+    true[first[objects != NOTHING]] = True
+    places = np.flatnonzero(true[true | ~excused])
+    precision = np.arange(1, len(places) + 1) / (places + 1)
     return np.maximum.accumulate(precision[::-1])[::-1]
 
 

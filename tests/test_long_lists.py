@@ -1,0 +1,256 @@
+"""What a list of faults shows: in a line the first of them and how many more, in a report all."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from data import class_names, open_dataset
+from data.check import check_dataset
+from data.class_names import remark_names
+from data.dataset import Annotation, Dataset
+from data.notes import KEPT_PLACES, LISTED, LONGEST_ITEM, NAMES_ALL, Notes, Severity, listed
+from tests.data_sets import ACE, KING, csv_text, write_cards, write_charlotte, write_text, xml_text
+from utils.errors import LONGEST_LINE, LONGEST_LIST, UserError, did_you_mean, shortened
+
+SOUND = {f"{i}.jpg": [ACE, KING] for i in range(4)}
+MANY = LISTED + 5
+
+
+def missing_images(folder: Path, count: int) -> None:
+    write_cards(folder, SOUND, {"8.jpg": [ACE]})
+    lost = {f"lost{i:02}.jpg": [ACE] for i in range(count)}
+    write_text(folder / "train_labels.csv", csv_text({**SOUND, **lost}))
+
+
+def missing_images_of_xml(folder: Path, count: int) -> None:
+    write_charlotte(folder, SOUND)
+    for i in range(count):
+        write_text(folder / f"lost{i:02}.xml", xml_text([ACE], f"lost{i:02}.jpg"))
+
+
+def damaged_images(folder: Path, count: int) -> None:
+    lost = {f"lost{i:02}.jpg": [ACE] for i in range(count)}
+    write_cards(folder, {**SOUND, **lost}, {"8.jpg": [ACE]})
+    for name in lost:
+        (folder / "train" / name).write_bytes(b"")
+
+
+def unknown_classes(folder: Path, count: int) -> None:
+    things = [(f"lost{i:02}", 4, 6, 20, 30) for i in range(count)]
+    write_cards(folder, SOUND, {"8.jpg": [ACE, *things]})
+
+
+def shared_images(folder: Path, count: int) -> None:
+    lost = {f"lost{i:02}.jpg": [ACE] for i in range(count)}
+    write_cards(folder, {**SOUND, **lost}, {"8.jpg": [ACE]})
+    for name in lost:  # beside the tables, where both splits look
+        (folder / "train" / name).rename(folder / name)
+    write_text(folder / "test_labels.csv", csv_text({"8.jpg": [ACE], **lost}))
+
+
+def untaught_classes(folder: Path, count: int) -> None:
+    write_charlotte(folder, SOUND, ["ace", "king", *(f"lost{i:02}" for i in range(count))])
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Faults that are named lost00, lost01, ...; what: a text of their remark."""
+
+    make: Callable[[Path, int], None]
+    what: str
+    refused: bool = True
+
+
+KINDS = (
+    Kind(missing_images, "image(s) not found in"),
+    Kind(missing_images_of_xml, "annotation file(s) without their image"),
+    Kind(damaged_images, "image(s) that cannot be read"),
+    Kind(unknown_classes, "classes not in the list ace, king"),
+    Kind(shared_images, "images that are in training and in validation", refused=False),
+    Kind(untaught_classes, "classes without an object in the training split", refused=False),
+)
+BAD_IMAGES = KINDS[:3]
+of_kinds = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.make.__name__)
+
+
+def told(kind: Kind, folder: Path) -> str:
+    """The line of a training: its refusal or its note."""
+    if not kind.refused:
+        return next(note for note in open_dataset(folder).notes if kind.what in note)
+    with pytest.raises(UserError) as caught:
+        open_dataset(folder)
+    assert kind.what in str(caught.value)
+    return str(caught.value)
+
+
+@of_kinds
+def test_as_many_as_fit_a_line_are_all_named(kind: Kind, tmp_path: Path) -> None:
+    kind.make(tmp_path, LISTED)
+    line = told(kind, tmp_path)
+    assert all(f"lost{i:02}" in line for i in range(LISTED))
+    assert str(LISTED) in line and "more" not in line
+
+
+@of_kinds
+def test_of_more_the_line_says_how_many_and_which_command_names_all(
+    kind: Kind, tmp_path: Path
+) -> None:
+    kind.make(tmp_path, MANY)
+    line = told(kind, tmp_path)
+    assert all(f"lost{i:02}" in line for i in range(LISTED)) and f"lost{LISTED}" not in line
+    assert f"{MANY}" in line and f"and 5 more ({NAMES_ALL})" in line
+
+
+@of_kinds
+def test_the_report_names_all(kind: Kind, tmp_path: Path) -> None:
+    kind.make(tmp_path, MANY)
+    problems = json.loads(json.dumps(check_dataset(tmp_path).as_plain()))["problems"]
+    (problem,) = [p for p in problems if kind.what in p["what"]]
+    assert problem["count"] == len(problem["places"]) == MANY
+    assert problem["refused"] == kind.refused
+    assert all(f"lost{i:02}" in place for i, place in enumerate(sorted(problem["places"])))
+
+
+@pytest.mark.parametrize("kind", BAD_IMAGES, ids=lambda kind: kind.make.__name__)
+def test_images_that_are_left_out_are_counted_and_named(kind: Kind, tmp_path: Path) -> None:
+    kind.make(tmp_path, MANY)
+    splits = open_dataset(tmp_path, skip_bad_images=True)
+    (line,) = [note for note in splits.notes if kind.what in note]
+    assert f": {MANY} (" in line and f"and 5 more ({NAMES_ALL})" in line
+    assert all(f"lost{i:02}" in line for i in range(LISTED))
+
+
+def test_a_class_list_that_does_not_fit_names_the_unknown_classes() -> None:
+    names = tuple(f"lost{i:02}" for i in range(MANY))
+    boxes, flags = np.tile(np.float32([1, 1, 9, 9]), (MANY, 1)), np.zeros(MANY, dtype=bool)
+    with pytest.raises(UserError) as caught:
+        Dataset([Annotation(Path("a.jpg"), boxes, names, flags, source="a.xml")], ["ace"])
+    message = str(caught.value)
+    assert f"'lost{LISTED - 1}' in 1 object(s), e.g. a.xml and 5 more. Correct" in message
+
+
+def test_what_else_is_wrong_is_counted_beside_what_is_named() -> None:
+    notes = Notes(collecting=True)
+    notes.count_all("names not in the list", ["one", "two"], Severity.ERROR)
+    notes.error("a.xml: inverted")
+    with pytest.raises(UserError) as caught:
+        notes.refuse("/data", skip_bad_images=False)
+    assert str(caught.value) == f"/data: 2 names not in the list: one, two (1 more; {NAMES_ALL})"
+    with pytest.raises(UserError, match="^names not in the list: one, two$"):
+        Notes().count_all("names not in the list", ["one", "two"], Severity.ERROR)
+    notes.count_all("nothing", [])
+    assert len(notes.remarks) == 2
+
+
+def test_places_that_were_not_kept_are_counted_among_the_others() -> None:
+    notes = Notes()
+    for i in range(KEPT_PLACES + 7):
+        notes.count("image(s) lost", f"{i}.jpg", Severity.BAD_IMAGE)
+    (line,) = notes.lines()
+    assert f": {KEPT_PLACES + 7} (0.jpg" in line and f"and {KEPT_PLACES + 7 - LISTED} more" in line
+
+
+# ---- texts without end
+
+
+def test_a_message_is_cut_in_its_middle() -> None:
+    message = str(UserError(f"a.xml, object 1: xmin is {'x' * 2**20}; expected a number."))
+    assert len(message) == LONGEST_LINE and "xxx...xxx" in message
+    assert message.startswith("a.xml, object 1: xmin is x") and message.endswith(
+        "expected a number."
+    )
+    assert str(UserError("y" * LONGEST_LINE)) == "y" * LONGEST_LINE
+    assert [shortened("abcdefghijkl", n) for n in (12, 11, 9)] == [
+        "abcdefghijkl",
+        "abcdef...kl",
+        "abcd...kl",
+    ]
+
+
+@pytest.mark.parametrize("told_in", ["name", "value"])
+def test_no_line_of_an_annotation_is_endless(told_in: str, tmp_path: Path) -> None:
+    name, value = ("n" * 2**20, 4) if told_in == "name" else ("ace", "7" * 2**20)
+    write_charlotte(tmp_path, SOUND)
+    write_text(tmp_path / "0.xml", xml_text([(name, value, 6, 2, 30)]))  # type: ignore[list-item]
+    with pytest.raises(UserError) as caught:
+        open_dataset(tmp_path)
+    assert len(str(caught.value)) <= LONGEST_LINE and "0.xml, object 1 '" in str(caught.value)
+    for remark in check_dataset(tmp_path).remarks:
+        assert all(len(line) <= LONGEST_LIST for line in (remark.what, remark.line()))
+        assert all(len(place) <= LONGEST_LINE for place in remark.places)
+
+
+def test_long_names_take_no_more_memory_than_short_ones() -> None:
+    notes = Notes()
+    for i in range(50):
+        notes.count("boxes without area, dropped", f"line {i}, {'n' * 100_000}")
+    notes.count("k" * 100_000, "a")
+    notes.say("s" * 100_000)
+    notes.warn("w" * 100_000)
+    assert [len(remark.what) <= LONGEST_LIST for remark in notes.remarks] == [True] * 4
+    assert {len(place) for r in notes.remarks for place in r.places} == {LONGEST_LINE, 1}
+
+
+def test_long_items_leave_room_for_all_that_a_line_lists() -> None:
+    line = listed([f"{i:02}{'x' * 5000}{i:02}" for i in range(MANY)], hint="see there")
+    assert len(line) < LISTED * (LONGEST_ITEM + 2) + 40
+    assert all(f"x{i:02}" in line for i in range(LISTED)) and line.endswith("5 more (see there)")
+
+
+# ---- names that are compared
+
+
+@pytest.fixture
+def compared(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
+    """(word, number of words it is held against) of each search for a near name."""
+    searches: list[tuple[str, int]] = []
+    real = class_names.difflib.get_close_matches
+
+    def counting(word: str, among: list[str], **options: float) -> list[str]:
+        searches.append((word, len(among)))
+        assert all(len(other) <= 80 for other in (word, *among))
+        return [] if len(searches) > 50 else real(word, among, **options)
+
+    monkeypatch.setattr("difflib.get_close_matches", counting)
+    return searches
+
+
+def counts_of(names: list[str]) -> dict[str, int]:
+    """Half of them rare, half of them frequent."""
+    return {name: 1 if i < len(names) / 2 else 100 for i, name in enumerate(names)}
+
+
+def test_endless_names_are_not_compared(compared: list[tuple[str, int]]) -> None:
+    counts = counts_of([f"{i}{'ab' * 1500}" for i in range(20)]) | {"knig": 1, "king": 100}
+    notes = Notes()
+    remark_names(list(counts), counts, {}, notes)
+    assert [word for word, _ in compared] == ["knig", "king"]
+    assert len(notes.lines()) == 1 and "did you mean 'king'" in notes.lines()[0]
+    assert did_you_mean("a" * 3000, ["a" * 2999]) == ""
+    assert did_you_mean("knig", ["a" * 3000, "king"]) == " (did you mean 'king'?)"
+
+
+def test_the_pairs_of_names_that_are_compared_are_bounded(compared: list[tuple[str, int]]) -> None:
+    counts = counts_of([f"class {'ab'[i % 2] * i}" for i in range(60)])
+    remark_names(list(counts), counts, {}, Notes())
+    assert 0 < sum(among for _, among in compared) <= 60**2
+    compared.clear()
+    counts = counts_of([f"class {chr(0x4E00 + i)}" for i in range(2000)])
+    remark_names(list(counts), counts, {}, Notes())
+    assert sum(among for _, among in compared) <= class_names.MOST_PAIRS
+
+
+def test_near_names_are_looked_for_as_long_as_a_line_shows_them(
+    compared: list[tuple[str, int]],
+) -> None:
+    names = tuple(f"lost{i}" for i in range(500))
+    boxes, flags = np.tile(np.float32([1, 1, 9, 9]), (500, 1)), np.zeros(500, dtype=bool)
+    with pytest.raises(UserError):
+        Dataset([Annotation(Path("a.jpg"), boxes, names, flags)], [f"king{i}" for i in range(5000)])
+    assert len(compared) == LISTED and all(among <= 1000 for _, among in compared)
