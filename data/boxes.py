@@ -32,22 +32,21 @@ def parse_box(
 
     With ``origin=1`` coordinates are those of VOC: pixels are numbered 1..W and both corner
     pixels belong to the box. Pixel 1 covers the interval 0..1 and pixel W covers W-1..W, so the
-    box is xmin - 1, ymin - 1, xmax, ymax, clamped at 0 for files that count from 0 nevertheless.
+    box is xmin - 1, ymin - 1, xmax, ymax. Files that count from 0 nevertheless reach one pixel
+    further, which is taken off.
 
-    A box that reaches over the image's edge is returned as it is: what counts is the edge of the
-    decoded picture, see ``data.inspection``. None, counted in ``notes``, for a box without area.
-    Raises UserError for a missing or non-finite coordinate and for inverted corners: those are
-    mistakes of which only the author knows what was meant.
+    Any other box that reaches over the image's edge is returned as it is: what counts is the edge
+    of the decoded picture, see ``data.inspection``. None, counted in ``notes``, for a box without
+    area. Raises UserError for a missing or non-finite coordinate and for inverted corners: those
+    are mistakes of which only the author knows what was meant.
     """
     xmin, ymin, xmax, ymax = (_number(raw.get(tag), tag, where) for tag in COORDINATES)
     if xmax < xmin or ymax < ymin:
         raise UserError(_inverted(where, (xmin, ymin, xmax, ymax), size))
-    left, top = xmin - origin, ymin - origin
+    left, top = (0.0 if -origin <= first < 0 else first for first in (xmin - origin, ymin - origin))
     if xmax <= left or ymax <= top:
         notes.count("boxes without area, dropped", where)
         return None
-    if origin:
-        left, top = max(left, 0.0), max(top, 0.0)
     return left, top, xmax, ymax
 
 

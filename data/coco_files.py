@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from data.folder import Folder, ImageIndex, fold
+from data.folder import Folder, fold
 from data.notes import Notes, listed
+from data.path_index import PathIndex
 from utils.errors import UserError
 
 # The words in a file's or folder's name that say which split it is.
@@ -90,10 +91,7 @@ def _told(folder: Folder, paths: Sequence[Path]) -> str:
 
 
 class CocoImages:
-    """Look-up of images by ``file_name``: by its folders where the data set has them, by its name.
-
-    Tools write absolute paths, paths of Windows and bare names; only a listed file is found.
-    """
+    """Look-up of images by ``file_name``, see ``data.path_index.PathIndex``."""
 
     def __init__(self, folder: Folder, json_path: Path) -> None:
         bases = [folder, *(f for n in IMAGE_FOLDERS if (f := folder.find_folder(n)))]
@@ -106,22 +104,4 @@ class CocoImages:
         # Not the other split's: splits that are numbered alike would take each other's images.
         others = [f for f in inside if not split or not split_of(f.path.name)]
         self.searched = list({f.path: f for f in (*own, *bases, *others)}.values())
-        self._anywhere = ImageIndex(self.searched)
-        self._by_parents: dict[tuple[str, ...], ImageIndex] = {}
-
-    def find(self, stated: str) -> Path | None:
-        *parents, name = re.split(r"[\\/]", stated.strip())
-        key = tuple(parents[-4:])
-        if key not in self._by_parents:
-            self._by_parents[key] = ImageIndex(self._tails(key))
-        return self._by_parents[key].find(name) or self._anywhere.find(name)
-
-    def _tails(self, parents: tuple[str, ...]) -> Iterator[Folder]:
-        """The folders of which ``parents`` ends with the path, the longest first."""
-        for first in range(len(parents)):
-            for base in self.searched:
-                inside: Folder | None = base
-                for part in parents[first:]:
-                    inside = inside.find_folder(part) if inside else None
-                if inside:
-                    yield inside
+        self.find = PathIndex(self.searched, self.searched).find

@@ -16,7 +16,8 @@ from data.notes import Notes, Severity
 MOST_DIFFERENT_SIGNS = 32
 # The signs of a picture as plain as this are noise.
 LEAST_CONTRAST = 4.0
-ROWS_AT_ONCE = 256
+# Pictures of each side that are compared at a time: 32 bytes a pair.
+ROWS_AT_ONCE, COLUMNS_AT_ONCE = 256, 4096
 
 
 def note_copies(train: Sequence[Picture], validation: Sequence[Picture], notes: Notes) -> None:
@@ -53,18 +54,25 @@ def _nearly_the_same(
     pictures, among = _telling(pictures), _telling(among)
     if not pictures or not among:
         return []
-    signs = np.stack([p.gradients for p in among if p.gradients is not None])
-    found = []
-    for start in range(0, len(pictures), ROWS_AT_ONCE):
-        rows = pictures[start : start + ROWS_AT_ONCE]
-        own = np.stack([p.gradients for p in rows if p.gradients is not None])
-        different = np.bitwise_count(own[:, None] ^ signs[None]).sum(axis=2)
-        for picture, column, count in zip(
-            rows, different.argmin(axis=1), different.min(axis=1), strict=True
-        ):
-            if count <= MOST_DIFFERENT_SIGNS:
-                found.append((picture, among[int(column)]))
-    return found
+    own, signs = _signs(pictures), _signs(among)
+    least = np.full(len(own), MOST_DIFFERENT_SIGNS + 1)
+    nearest = np.zeros(len(own), dtype=np.int64)
+    for top in range(0, len(own), ROWS_AT_ONCE):
+        rows = slice(top, min(top + ROWS_AT_ONCE, len(own)))
+        for left in range(0, len(signs), COLUMNS_AT_ONCE):
+            block = signs[None, left : left + COLUMNS_AT_ONCE]
+            different = np.bitwise_count(own[rows, None] ^ block).sum(axis=2)
+            counts = different.min(axis=1)
+            less = counts < least[rows]
+            least[rows] = np.where(less, counts, least[rows])
+            nearest[rows] = np.where(less, left + different.argmin(axis=1), nearest[rows])
+    found = np.flatnonzero(least <= MOST_DIFFERENT_SIGNS).tolist()
+    return [(pictures[i], among[int(nearest[i])]) for i in found]
+
+
+def _signs(pictures: Sequence[Picture]) -> np.ndarray:
+    """uint64 (N, 4)."""
+    return np.stack([p.gradients for p in pictures if p.gradients is not None])
 
 
 def _telling(pictures: Sequence[Picture]) -> list[Picture]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import multiprocessing
-import os
 import shutil
 import signal
 import tempfile
@@ -24,6 +23,7 @@ import numpy as np
 from data.card_drawing import RANKS, DeckStyle, draw_card
 from data.card_scenes import draw_scene
 from data.card_styles import DEMO, REALISTIC, SceneStyle
+from data.images import processors
 from utils.errors import UserError
 
 __all__ = [
@@ -146,7 +146,7 @@ def _draw_each(
 ) -> Generator[list[Row], None, None]:
     """The label rows of each job in order, drawn by a process per core where that pays."""
     draw = partial(_draw_one, folder=folder, seed=seed, style=style)
-    processes = _cores()
+    processes = processors()
     done = 0
     if len(jobs) > _SMALL_SET and processes > 1:
         # Spawned, because forking a process that runs torch's threads can lock up.
@@ -167,12 +167,6 @@ def _draw_each(
             # Where no process can be spawned (an interactive session, little memory) go on here.
             pass
     yield from map(draw, jobs[done:])
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _draw_one(job: tuple[int, int], folder: Path, seed: int, style: SceneStyle) -> list[Row]:

@@ -17,21 +17,8 @@ from pathlib import Path
 from utils.errors import UserError, did_you_mean
 
 IMAGE_SUFFIXES = frozenset(
-    {
-        ".jpg",
-        ".jpeg",
-        ".jpe",
-        ".jfif",
-        ".png",
-        ".bmp",
-        ".webp",
-        ".tif",
-        ".tiff",
-        ".gif",
-        ".ppm",
-        ".pgm",
-        ".avif",
-    }
+    (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm")
+    + (".pgm", ".avif")
 )
 
 
@@ -89,6 +76,8 @@ class Folder:
     def find_folder(self, *names: str) -> Folder | None:
         """The first of ``names`` that is a folder here, whatever its capitals."""
         for wanted in names:
+            if wanted in self._folder_paths:
+                return self._open(wanted)
             for name in self._folder_paths:
                 if fold(name) == fold(wanted):
                     return self._open(name)

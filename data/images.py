@@ -11,25 +11,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
+from data.picture_files import (
+    Size,
+    decode_rgb,
+    drawn_on_stored,
+    header_tells_all,
+    open_picture,
+    orientation,
+    turned,
+)
 from utils.errors import UserError, first_line
 
-# EXIF orientation to what undoes it; 1 is upright already.
-TO_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-SWAPS_SIDES = frozenset({5, 6, 7, 8})
-
-Size = tuple[int, int]  # width, height
-
-TAIL = 1024  # bytes from a file's end that show whether it is whole
+# Pixels, 4 to 10 bytes each once decoded. Pictures of more are decoded one after the other, in a
+# thread of their own: an allocator keeps for each thread what it gave back.
+LARGE_PICTURE = 25_000_000
+PIXELS_HASHED_AT_ONCE = 2**18
 GRADIENTS = (17, 16)  # width, height; 16 x 16 differences of neighbours
 
 
@@ -56,8 +54,7 @@ class Picture:
     @property
     def upright(self) -> Size | None:
         """(width, height) after EXIF's turn."""
-        swapped = self.stored is not None and self.orientation in SWAPS_SIDES
-        return self.stored[::-1] if swapped and self.stored else self.stored
+        return turned(self.stored, self.orientation) if self.stored else None
 
 
 def read_image(path: Path, annotated_size: Size | None = None) -> Image.Image:
@@ -71,8 +68,9 @@ def read_image(path: Path, annotated_size: Size | None = None) -> Image.Image:
         # What Pillow warns of (a large picture, odd EXIF data) does not keep it from being seen.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(path) as stored:
-                return _to_rgb(_as_drawn(stored, annotated_size))
+            with open_picture(path) as stored:
+                image = decode_rgb(stored, annotated_size)
+                return image.copy() if image is stored else image  # without ties to the file
     except FileNotFoundError:
         raise UserError(
             f"{path}: the image is missing; restore it or remove it from the annotations."
@@ -88,7 +86,7 @@ def why_unreadable(error: Exception, path: Path | None) -> str:
     if isinstance(error, UnidentifiedImageError):
         if path is not None and os.path.getsize(path) == 0:
             return "the file is empty"
-        return "not a picture in any format that Pillow reads"
+        return "not a picture in any format that is read"
     if isinstance(error, Image.DecompressionBombError):
         return (
             f"larger than {max_megapixels():g} megapixels, the limit against decompression bombs "
@@ -111,30 +109,9 @@ def allow_megapixels(megapixels: float) -> None:
 def look_at(path: Path, annotated_size: Size | None = None, *, decode: bool = False) -> Picture:
     """What an image file holds; an unreadable one is a ``Picture`` with an ``error``.
 
-    Only the header and the last bytes are read, unless these leave doubt or ``decode`` is true.
+    Only the header and how the file ends are read, unless these leave doubt or ``decode`` is true.
     """
-    size = stored_size = None
-    orientation = 1
-    try:
-        with Image.open(path) as stored:
-            stored_size = stored.size
-            if stored.format not in ("PNG", "JPEG", "MPO") or not _seems_whole(path, stored.format):
-                decode = True
-            if stored.format != "PNG" or "exif" in stored.info:  # a PNG would be decoded for it
-                orientation = _orientation(stored)
-            if not decode:
-                upright = stored_size[::-1] if orientation in SWAPS_SIDES else stored_size
-                as_stored = _drawn_on_stored(annotated_size, stored_size, upright)
-                size = stored_size if as_stored else upright
-                return Picture(path, size, stored_size, orientation)
-        with Image.open(path) as stored:
-            orientation = _orientation(stored)
-            image = _to_rgb(_as_drawn(stored, annotated_size))
-    except Exception as error:
-        return Picture(path, None, stored_size, orientation, _reason(error, path))
-    gradients, contrast = _looks(image)
-    digest = hashlib.blake2b(image.tobytes(), digest_size=16, person=_sides(image.size)).digest()
-    return Picture(path, image.size, stored_size, orientation, "", digest, gradients, contrast)
+    return _look_at(path, annotated_size, decode, None)
 
 
 def look_at_all(
@@ -145,65 +122,69 @@ def look_at_all(
 ) -> list[Picture]:
     """``look_at`` for many files, in their order, on as many threads as there are processors.
 
-    Pillow decodes outside of Python's lock. progress is called with the number of files done.
+    Pillow decodes outside of Python's lock; large pictures come one at a time, for their memory.
+    progress is called with the number of files done.
     """
     pictures = []
-    pool = ThreadPoolExecutor(os.cpu_count() or 1)
+    pool, one_thread = ThreadPoolExecutor(processors()), ThreadPoolExecutor(1)
     # Filters of warnings belong to the whole process: they are set here, not in the threads.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            for picture in pool.map(lambda one: look_at(*one, decode=decode), wanted):
+            for picture in pool.map(
+                lambda one: _look_at(one[0], one[1], decode, one_thread), wanted
+            ):
                 pictures.append(picture)
                 if progress is not None:
                     progress(len(pictures))
         finally:
             pool.shutdown(cancel_futures=True)
+            one_thread.shutdown()
     return pictures
 
 
-def _as_drawn(stored: Image.Image, annotated_size: Size | None) -> Image.Image:
-    """The pixels that the boxes were drawn on.
-
-    Pillow's ``exif_transpose`` also writes all EXIF data anew, and fails where a camera's is odd.
-    """
-    orientation = _orientation(stored)
-    upright = stored.size[::-1] if orientation in SWAPS_SIDES else stored.size
-    if orientation == 1 or _drawn_on_stored(annotated_size, stored.size, upright):
-        return stored
-    return stored.transpose(TO_UPRIGHT[orientation])
+def processors() -> int:
+    """How many this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
-def _orientation(stored: Image.Image) -> int:
-    if stored.format == "TIFF":  # Pillow turns it itself, and says its size as turned
-        return 1
-    value = stored.getexif().get(ExifTags.Base.Orientation, 1)
-    return value if value in TO_UPRIGHT else 1
+def _look_at(
+    path: Path, annotated_size: Size | None, decoding: bool, for_large: ThreadPoolExecutor | None
+) -> Picture:
+    stored_size = None
+    turn = 1
+    try:
+        with open_picture(path) as stored:
+            stored_size, turn = stored.size, orientation(stored)
+            if not decoding and header_tells_all(path, stored.format):
+                as_stored = drawn_on_stored(annotated_size, stored_size, turn)
+                size = stored_size if as_stored else turned(stored_size, turn)
+                return Picture(path, size, stored_size, turn)
+        if for_large is not None and stored_size[0] * stored_size[1] > LARGE_PICTURE:
+            return for_large.submit(_look_at_pixels, path, annotated_size, stored_size).result()
+        return _look_at_pixels(path, annotated_size, stored_size)
+    except Exception as error:
+        return Picture(path, None, stored_size, turn, _reason(error, path))
 
 
-def _drawn_on_stored(annotated: Size | None, stored: Size, upright: Size) -> bool:
-    # A half turn leaves the size as it is: then the annotation says nothing, and tools turn.
-    return annotated == stored != upright
+def _look_at_pixels(path: Path, annotated_size: Size | None, stored_size: Size) -> Picture:
+    with open_picture(path) as stored:
+        image = decode_rgb(stored, annotated_size)
+        turn = orientation(stored)
+    gradients, contrast = _looks(image)
+    return Picture(path, image.size, stored_size, turn, "", _digest(image), gradients, contrast)
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):
-        # 16-bit grey: Pillow's own conversion clips at 255 instead of scaling.
-        image = Image.fromarray(
-            (np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)
-        )
-    return image.convert("RGB")
-
-
-def _seems_whole(path: Path, kind: str) -> bool:
-    """Whether the file ends as its format does; some cameras append data of their own."""
-    with open(path, "rb") as file:
-        file.seek(0, os.SEEK_END)
-        file.seek(max(0, file.tell() - TAIL))
-        tail = file.read()
-    if kind == "PNG":
-        return b"IEND" in tail and b"eXIf" not in tail
-    return tail.rstrip(b"\0\r\n ").endswith(b"\xff\xd9")
+def _digest(image: Image.Image) -> bytes:
+    """Of size and pixels, without a second copy of all of them."""
+    width, height = image.size
+    digest = hashlib.blake2b(digest_size=16, person=_sides(image.size))
+    rows = max(1, PIXELS_HASHED_AT_ONCE // width)
+    for top in range(0, height, rows):
+        digest.update(image.crop((0, top, width, min(top + rows, height))).tobytes())
+    return digest.digest()
 
 
 def _looks(image: Image.Image) -> tuple[np.ndarray, float]:

@@ -47,19 +47,29 @@ def _compare_sizes(record: Annotation, picture: Picture, notes: Notes) -> bool:
     """Whether the annotation's size agrees with the picture; what it means if not is noted."""
     stated, size = record.size, picture.size
     if stated == size or stated is None:
-        turned_alike = picture.orientation != 1 and picture.upright == picture.stored
-        if turned_alike and record.names:
-            notes.count(
-                "images that EXIF turns and whose size cannot tell if their boxes turn with them; "
-                "the turned picture is used",
-                str(record.image_path),
-            )
+        if picture.orientation != 1 and record.names:
+            _note_turn(record, picture, notes)
         return True
     where = f"{record.source} states {_show(stated)}, {record.image_path} is {_show(size)}"
     if size is not None and stated == size[::-1]:
         where += " (width and height exchanged)"
     notes.count("annotations that state another size than their image's; the image counts", where)
     return False
+
+
+def _note_turn(record: Annotation, picture: Picture, notes: Notes) -> None:
+    """Count a picture of which nothing tells if its boxes were drawn before or after the turn."""
+    if picture.upright == picture.stored:
+        untold = "whose size cannot tell"
+    elif record.size is None:
+        untold = "whose annotation states no size that could tell"
+    else:
+        return
+    notes.count(
+        f"images that EXIF turns and {untold} if their boxes turn with them; "
+        "the turned picture is used",
+        str(record.image_path),
+    )
 
 
 def _fit(record: Annotation, size: tuple[int, int], explained: bool, notes: Notes) -> Annotation:
@@ -96,9 +106,11 @@ def _note_edges(
     record: Annotation, boxes: np.ndarray, over: np.ndarray, inside: np.ndarray, notes: Notes
 ) -> None:
     """Count what lies over the picture's edge. over: pixels (N,). inside: shares (N,)."""
-    for index in np.flatnonzero(over).tolist():
+    for index in np.flatnonzero((over > 0) | (inside <= 0)).tolist():
         severity = Severity.WARNING
-        if inside[index] <= 0:
+        if not over[index]:
+            what = "boxes without area, dropped"
+        elif inside[index] <= 0:
             what = "boxes entirely outside of their image, dropped"
         elif inside[index] < LEAST_INSIDE:
             what = "boxes mostly outside of their image, dropped"

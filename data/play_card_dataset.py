@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,10 @@ import numpy as np
 from data.boxes import COORDINATES, Box, parse_box, parse_size, stack_boxes
 from data.class_names import found_names
 from data.dataset import Annotation
-from data.folder import Folder, ImageIndex, read_text, searched
+from data.folder import Folder, read_text, searched
 from data.layout import LayoutDataset, Reading
 from data.notes import Notes, Severity, listed
+from data.path_index import PathIndex
 from utils.errors import UserError
 
 REQUIRED = ("filename", "class", *COORDINATES)
@@ -89,7 +91,9 @@ def _image_folders(folder: Folder, split: str) -> list[Folder]:
 def _read_split(folder: Folder, csv_path: Path, split: str, notes: Notes) -> list[Annotation]:
     """The records of one CSV, in the order in which it first names the images."""
     folders = _image_folders(folder, split)
-    images = ImageIndex(folders)
+    # A path starts where the CSV lies or in the data set's folder; a bare name has a split's.
+    bases = sorted(folders, key=lambda f: (f.path != csv_path.parent, f is not folder))
+    images = PathIndex(folders, bases)
     groups: dict[Path, _Group] = {}
     missing: dict[str, str] = {}
     for line, row in _rows(csv_path, notes):
@@ -159,49 +163,69 @@ def _annotation(image: Path, group: _Group) -> Annotation:
 
 def _rows(path: Path, notes: Notes) -> Iterator[tuple[int, Row]]:
     """Line number and cells by column, stripped; blank lines are passed over."""
+    lines = _cells(path)
+    first: list[tuple[int, list[str]]] = []
+    for line in lines:
+        first.append(line)
+        if not _is_negative(line[1]):  # such a row says nothing about the columns
+            break
+    if not first:
+        raise UserError(f"{path}: the file is empty; expected the header {','.join(REQUIRED)}.")
+    header = _order_of(first[-1][1])
+    if header:
+        notes.warn(f"{path}: no header; the columns are taken as {','.join(header)}")
+    else:
+        number, cells = first.pop(0)
+        header = _header(cells, f"{path}, line {number}")
+    for number, cells in chain(first, lines):
+        if len(cells) > len(header) and any(cells[len(header) :]):
+            notes.error(
+                f"{path}, line {number}: {len(cells)} cells, but there are {len(header)} columns; "
+                "quote values with commas."
+            )
+        else:
+            padded = cells + [""] * (len(header) - len(cells))
+            yield number, dict(zip(header, padded, strict=False))
+
+
+def _cells(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Line number and stripped cells of each row that is not blank."""
     text = read_text(path)
     first = next((line for line in text.splitlines() if line.strip()), "")
     # Spreadsheets of half of the world save a "CSV" with semicolons.
     delimiter = max(",;\t", key=first.count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    header: list[str] = []
     try:
-        for cells in reader:
-            cells = [cell.strip() for cell in cells]
-            if not any(cells):
-                continue
-            where = f"{path}, line {reader.line_num}"
-            if not header:
-                header = _order_of(cells)
-                if not header:
-                    header = _header(cells, where)
-                    continue
-                notes.warn(f"{path}: no header; the columns are taken as {','.join(header)}")
-            if len(cells) > len(header) and any(cells[len(header) :]):
-                notes.error(
-                    f"{where}: {len(cells)} cells, but there are {len(header)} columns; quote "
-                    "values with commas."
-                )
-            else:
-                padded = cells + [""] * (len(header) - len(cells))
-                yield reader.line_num, dict(zip(header, padded, strict=False))
+        for row in reader:
+            cells = [cell.strip() for cell in row]
+            if any(cells):
+                yield reader.line_num, cells
     except csv.Error as error:
         raise UserError(
             f"{path}, line {reader.line_num}: not readable as CSV ({error}); correct the quotes."
         ) from error
-    if not header:
-        raise UserError(f"{path}: the file is empty; expected the header {','.join(REQUIRED)}.")
 
 
 def _order_of(cells: Sequence[str]) -> list[str]:
-    """The columns of a file without header, when its first row is one of the known orders'."""
+    """The columns of a file without header, when a row of it is one of the known orders'.
+
+    A row of an image without objects fits every order of its length.
+    """
     for order in ORDERS:
         row = dict(zip(order, cells, strict=False))
         numbers = [row[name] for name in (*COORDINATES, *SIZES) if name in row]
-        fits = len(cells) == len(order) and all(map(_is_number, numbers))
-        if fits and not _is_number(row["class"]):
+        is_object = all(map(_is_number, numbers)) and not _is_number(row.get("class", "0"))
+        if len(cells) == len(order) and (is_object or _is_negative(cells)):
             return list(order)
     return []
+
+
+def _is_negative(cells: Sequence[str]) -> bool:
+    """Whether it may be the row of an image without objects, in a file without header."""
+    lengths = {len(order) for order in ORDERS}
+    size = 1 + len(SIZES) if len(cells) == len(ORDERS[0]) else 1
+    numbers = [cell for cell in cells[1:size] if cell]
+    return len(cells) in lengths and all(map(_is_number, numbers)) and not any(cells[size:])
 
 
 def _is_number(text: str) -> bool:

@@ -10,10 +10,8 @@ from pathlib import Path
 
 from PIL import Image
 
+from data.picture_files import FORMATS
 from utils.errors import UserError
-
-# Pillow recognises these and cannot show their pixels: videos and containers of numbers.
-WITHOUT_PIXELS = frozenset({"BUFR", "GRIB", "HDF5", "MPEG"})
 
 
 @dataclass(frozen=True)
@@ -69,14 +67,14 @@ def find_pictures(path: Path) -> Found:
     if not paths:
         raise UserError(
             f"--predict {path}: the folder holds no pictures{describe_others(others)}; give an "
-            "image or a folder of images in a format that Pillow reads."
+            "image or a folder of images in a format that is read, as JPEG or PNG."
         )
     return Found(path, tuple(sorted(paths)), others, tuple(unlisted))
 
 
 def _readable_suffixes() -> frozenset[str]:
     suffixes = Image.registered_extensions()
-    readable = Image.OPEN.keys() - WITHOUT_PIXELS | {"MPO"}  # opened by the reader of JPEG
+    readable = {*FORMATS, "MPO"}  # opened by the reader of JPEG
     return frozenset(suffix for suffix, kind in suffixes.items() if kind in readable)
 
 

@@ -167,12 +167,12 @@ def _read(years: Sequence[_Year], split: _Ids, notes: Notes) -> list[Annotation]
     records: list[Annotation] = []
     for year, ids in zip(years, split, strict=True):
         missing = year.missing(ids)
-        if missing:
-            notes.error(
-                f"{year.folder.path}: {len(missing)} image(s) named in ImageSets have "
-                f"no XML in Annotations: {listed(missing)}. Restore the files or "
-                f"remove the names.{year.folder.link_hint()}"
-            )
+        notes.count_all(
+            f"image(s) of ImageSets without XML in {year.folder.path}/Annotations (restore the "
+            f"files or remove the names){year.folder.link_hint()}",
+            missing,
+            Severity.ERROR,
+        )
         images = year.folder.find_folder("JPEGImages")
         index = ImageIndex([images] if images else [])
         found = [year.annotations[i] for i in ids if i in year.annotations]

@@ -40,15 +40,14 @@ def read_voc_xml(path: Path, notes: Notes, *, origin: int = 0) -> VocXml:
 
     origin: the number of an image's first pixel, 1 in VOC and 0 in LabelImg; see
     ``data.boxes.parse_box`` for what follows from it. Coordinates are read by tag name, decimals
-    are kept. The file is untrusted: entities and external references are refused (defusedxml).
-    Raises UserError naming the file; what is wrong with an object is an error of ``notes`` that
-    names it by number and name.
+    are kept; of objects with the same name and box the first stays. The file is untrusted: entities
+    and external references are refused (defusedxml). Raises UserError naming the file; what is
+    wrong with an object is an error of ``notes`` that names it by number and name.
     """
     root = _parse(path)
     size = parse_size(root.findtext("size/width"), root.findtext("size/height"))
-    boxes: list[Box] = []
-    names: list[str] = []
-    difficult: list[bool] = []
+    # Class and box to the flag; what is there twice shows at once.
+    objects: dict[tuple[str, Box], bool] = {}
     for number, element in enumerate(root.findall("object"), start=1):
         name = (element.findtext("name") or "").strip()
         where = f"{path}, object {number} {name!r}"
@@ -56,15 +55,22 @@ def read_voc_xml(path: Path, notes: Notes, *, origin: int = 0) -> VocXml:
             if not name:
                 raise UserError(f"{where}: the object has no <name>; give it a class.")
             box = parse_box(_coordinates(element, where), where, notes, size=size, origin=origin)
-            if box is not None:
-                boxes.append(box)
-                names.append(name)
-                difficult.append(_is_true(element.findtext("difficult")))
+            if box is None:
+                continue
+            if (name, box) in objects:
+                notes.count("duplicate objects, removed", where)
+            objects.setdefault((name, box), _is_true(element.findtext("difficult")))
+    if size is None and objects:
+        notes.count(
+            "annotation files that state no size of their image, or 0; the picture's is used",
+            str(path),
+            Severity.NOTE,
+        )
     return VocXml(
         path=path,
-        boxes=stack_boxes(boxes),
-        names=tuple(names),
-        difficult=np.asarray(difficult, dtype=bool),
+        boxes=stack_boxes([box for _, box in objects]),
+        names=tuple(name for name, _ in objects),
+        difficult=np.asarray(list(objects.values()), dtype=bool),
         size=size,
         filename=basename(root.findtext("filename") or ""),
     )

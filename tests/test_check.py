@@ -222,6 +222,16 @@ def coordinates_that_are_no_numbers(folder: Path) -> None:
     edit(folder / "b.xml", "<ymax>30</ymax>", "")
 
 
+@case("problems", "duplicate objects, removed: 1", "a.xml, object 3 'ace'")
+def duplicate_objects(folder: Path) -> None:
+    xml(folder, "a", xml_text([ACE, KING, ACE]))
+
+
+@case("problems", "mostly outside of their image, dropped: 1", "'cat' (-51, 4, 10, 20)", base=voc)
+def voc_boxes_over_the_left_edge(folder: Path) -> None:
+    xml(folder / "Annotations", "a", xml_text([ACE, ("cat", -50, 5, 10, 20), ("cat", 0, 0, 9, 9)]))
+
+
 @case("problems", "duplicate rows, removed: 1", "line 3", base=cards)
 def duplicate_rows(folder: Path) -> None:
     path = folder / "train_labels.csv"
@@ -237,9 +247,11 @@ def a_size_unlike_the_image_s(folder: Path) -> None:
     xml(folder, "a", xml_text([ACE], size=(60, 40)))
 
 
-@case("clean")
+@case("clean", "state no size of their image, or 0; the picture's is used: 2", "b.xml")
 def a_size_of_zero(folder: Path) -> None:
     xml(folder, "a", xml_text([ACE], size=(0, 0)))
+    edit(folder / "b.xml", "<size><width>64</width><height>48</height><depth>3</depth></size>", "")
+    xml(folder, "c", xml_text([], size=(0, 0)))  # no box depends on it
 
 
 @case("problems", "a.xml states 48x64", "width and height exchanged")
@@ -269,6 +281,17 @@ def exif_that_explains_the_size(folder: Path) -> None:
 @case("problems", "EXIF turns and whose size cannot tell", "a.jpg")
 def exif_that_no_size_explains(folder: Path) -> None:
     save_turned(folder / "a.jpg", 3, (64, 48))
+
+
+@case("problems", "EXIF turns and whose annotation states no size", "a.jpg")
+def exif_without_a_size_that_could_explain_it(folder: Path) -> None:
+    save_turned(folder / "a.jpg", 6, (48, 64))
+    xml(folder, "a", xml_text([ACE], size=(0, 0)))
+
+
+@case("problems", "states no size that could tell", ": 1 (e.g. ", base=coco)
+def exif_of_coco_without_sizes(folder: Path) -> None:
+    save_turned(folder / "images" / "a.jpg", 8, (48, 64))
 
 
 # ---- images
@@ -311,7 +334,7 @@ def images_missing_from_a_table(folder: Path) -> None:
     "image(s) that cannot be read: 4",
     "a.jpg: the image cannot be read (image file is truncated",
     "b.jpg: the file is empty",
-    "c.jpg: not a picture in any format that Pillow reads",
+    "c.jpg: not a picture in any format that is read",
     "d.png: the image cannot be read",
 )
 def damaged_images(folder: Path) -> None:
@@ -485,7 +508,7 @@ def an_image_that_no_row_mentions(folder: Path) -> None:
     picture(folder / "train" / "stray.jpg", 99)
 
 
-@case("unusable", "1 image(s) named in ImageSets have no XML in Annotations: f", base=voc)
+@case("unusable", "(restore the files or remove the names): 1 (f)", base=voc)
 def an_image_of_a_list_without_xml(folder: Path) -> None:
     (folder / "Annotations" / "f.xml").unlink()
 
@@ -517,7 +540,7 @@ def coco_images_without_names(folder: Path) -> None:
     edit(folder / "annotations.json", '"b.jpg"', '""')
 
 
-@case("unusable", "a.heic: not a picture in any format that Pillow reads", base=cards)
+@case("unusable", "a.heic: not a picture in any format that is read", base=cards)
 def an_image_in_a_format_that_is_not_read(folder: Path) -> None:
     (folder / "train" / "a.jpg").unlink()
     (folder / "train" / "a.heic").write_bytes(b"\0\0\0\x18ftypheic" * 9)
@@ -803,8 +826,10 @@ def test_a_data_set_that_may_not_be_written_is_checked(tmp_path: Path) -> None:
     folder = charlotte(tmp_path / "data")
     for path in (*folder.iterdir(), folder):
         path.chmod(0o555 if path.is_dir() else 0o444)
+    before = state(folder)
     try:
         assert check_dataset(folder).verdict == "clean"
+        assert state(folder) == before
     finally:
         folder.chmod(0o755)
 

@@ -216,7 +216,7 @@ def test_a_picture_depends_on_seed_split_and_index_alone(tmp_path):
 def test_several_processes_draw_what_one_draws(tmp_path, monkeypatch):
     alone = files_of(write_demo_cards(tmp_path / "alone", train=5, validation=2))
     monkeypatch.setattr(demo_cards, "_SMALL_SET", 0)
-    monkeypatch.setattr(demo_cards, "_cores", lambda: 2)
+    monkeypatch.setattr(demo_cards, "processors", lambda: 2)
     assert files_of(write_demo_cards(tmp_path / "pool", train=5, validation=2)) == alone
 
 
@@ -226,7 +226,7 @@ def test_the_set_is_complete_where_no_process_can_be_started(tmp_path, monkeypat
             raise demo_cards.BrokenProcessPool("no process")
 
     monkeypatch.setattr(demo_cards, "_SMALL_SET", 0)
-    monkeypatch.setattr(demo_cards, "_cores", lambda: 2)
+    monkeypatch.setattr(demo_cards, "processors", lambda: 2)
     monkeypatch.setattr(demo_cards, "ProcessPoolExecutor", BrokenPool)
     folder = write_demo_cards(tmp_path / "cards", train=3, validation=1)
     assert len(list((folder / "train").iterdir())) == 3

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import struct
+import threading
+import time
+import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
+from data import images
 from data.copies import note_copies
 from data.dataset import Dataset, make_loader
 from data.images import (
@@ -18,7 +26,7 @@ from data.images import (
     max_megapixels,
     read_image,
 )
-from data.notes import Notes
+from data.notes import Notes, Severity
 from utils.errors import UserError
 
 
@@ -97,6 +105,140 @@ def test_many_are_looked_at_in_their_order_and_counted(tmp_path: Path) -> None:
     assert found[7].error == "the file is missing"
 
 
+def test_the_threads_are_as_many_as_the_processors_this_process_may_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[int] = []
+
+    class Pool(ThreadPoolExecutor):
+        def __init__(self, threads: int) -> None:
+            started.append(threads)
+            super().__init__(threads)
+
+    monkeypatch.setattr(images, "ThreadPoolExecutor", Pool)
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3, 5, 7}, raising=False)
+    look_at_all([])
+    monkeypatch.delattr(os, "sched_getaffinity")
+    look_at_all([])
+    assert started == [3, 1, 64, 1]
+
+
+def test_large_pictures_are_decoded_one_at_a_time_in_one_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: set[int] = set()
+    alive: list[int] = []
+    counts: list[int] = []
+
+    def decode_slowly(stored: Image.Image, annotated: tuple[int, int] | None) -> Image.Image:
+        alive.append(1)
+        threads.add(threading.get_ident())
+        time.sleep(0.02)
+        counts.append(len(alive))
+        alive.pop()
+        return stored.convert("RGB")
+
+    monkeypatch.setattr(images, "decode_rgb", decode_slowly)
+    monkeypatch.setattr(images, "processors", lambda: 6)
+    monkeypatch.setattr(images, "LARGE_PICTURE", 64 * 48 - 1)
+    paths = [tmp_path / f"{i}.png" for i in range(12)]
+    for path in paths:
+        photo(1).save(path)
+    (tmp_path / "0.png").write_bytes(b"")
+    found = look_at_all([(path, None) for path in paths], decode=True)
+    assert [bool(picture.digest) for picture in found] == [False] + [True] * 11
+    assert max(counts) == 1 and len(threads) == 1
+    monkeypatch.setattr(images, "LARGE_PICTURE", 64 * 48)
+    look_at_all([(path, None) for path in paths], decode=True)
+    assert max(counts) > 1
+
+
+@pytest.mark.parametrize(("mode", "bytes_a_pixel"), [("RGB", 1.5), ("I;16", 5.5)])
+def test_a_large_picture_is_looked_at_without_copies_of_it(
+    mode: str, bytes_a_pixel: float, tmp_path: Path
+) -> None:
+    """Of what Python allocates; Pillow's own pixels are not in this count."""
+    image = photo(1, (2000, 1500))
+    if mode == "I;16":
+        image = Image.fromarray(np.asarray(image.convert("L")).astype(np.uint16) * 257)
+    image.save(tmp_path / "a.png", compress_level=1)
+    look_at(tmp_path / "a.png", decode=True)
+    tracemalloc.start()
+    look_at(tmp_path / "a.png", decode=True)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < bytes_a_pixel * 2000 * 1500
+
+
+def grey_of(path: Path) -> list[int]:
+    image = read_image(path)
+    assert image.mode == "RGB"
+    return np.asarray(image)[..., 0].ravel().tolist()
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (np.int32([0, 100, 200, 255]), [0, 100, 200, 255]),
+        (np.int32([0, 1, 2, 3]), [0, 1, 2, 3]),
+        (np.int32([0, 1024, 2048, 4095]), [0, 64, 128, 255]),
+        (np.int32([0, 257, 40_000, 65535]), [0, 1, 156, 255]),
+        (np.int32([0, 2**30, 2**24, 2**31 - 1]), [0, 128, 2, 255]),
+        (np.float32([0, 0.25, 0.8, 1]), [0, 64, 204, 255]),
+        (np.float32([0, 0.25, 200, 255]), [0, 0, 200, 255]),
+    ],
+)
+def test_grey_of_other_depths_is_scaled(
+    values: np.ndarray, expected: list[int], tmp_path: Path
+) -> None:
+    Image.fromarray(values.reshape(2, 2)).save(tmp_path / "a.tif")
+    assert grey_of(tmp_path / "a.tif") == expected
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.int32([-1, 5, 6, 7]),
+        np.float32([-0.5, 0, 0, 1]),
+        np.float32([0, 0, 0, 256]),
+        np.float32([0, 0, 0, np.nan]),
+        np.float32([0, 0, 0, np.inf]),
+    ],
+)
+def test_grey_of_no_known_scale_is_one_error_with_file_and_mode(
+    values: np.ndarray, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.tif"
+    Image.fromarray(values.reshape(2, 2)).save(path)
+    mode = "F" if values.dtype == np.float32 else "I"
+    with pytest.raises(UserError) as caught:
+        read_image(path)
+    assert str(path) in str(caught.value) and f"mode {mode} with values from" in str(caught.value)
+    assert "\n" not in str(caught.value) and f"mode {mode}" in look_at(path).error
+
+
+def test_sixteen_bits_of_a_pgm_are_scaled_by_their_range_and_not_by_what_is_in_it(
+    tmp_path: Path,
+) -> None:
+    values = np.array([0, 512, 1024, 2048], dtype=">u2").tobytes()
+    (tmp_path / "a.pgm").write_bytes(b"P5 2 2 65535\n" + values)
+    assert grey_of(tmp_path / "a.pgm") == [0, 2, 4, 8]
+    (tmp_path / "b.pgm").write_bytes(
+        b"P5 2 2 4095\n" + np.array([0, 1, 2048, 4095], ">u2").tobytes()
+    )
+    assert grey_of(tmp_path / "b.pgm") == [0, 0, 128, 255]
+
+
+def test_a_tiff_of_twelve_bits_is_scaled_by_twelve(tmp_path: Path) -> None:
+    tags = [(256, 2), (257, 2), (258, 12), (259, 1), (262, 1), (273, 200), (277, 1), (278, 2)]
+    rows = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in [*tags, (279, 6)])
+    head = b"II*\0" + struct.pack("<IH", 8, len(tags) + 1) + rows + bytes(4)
+    # Two values in three bytes: 0, 2048 and 1024, 4095.
+    (tmp_path / "a.tif").write_bytes(head.ljust(200, b"\0") + bytes.fromhex("000800400fff"))
+    assert grey_of(tmp_path / "a.tif") == [0, 128, 64, 255]
+
+
 def test_a_loader_s_process_keeps_the_limit_that_was_set(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -144,6 +286,44 @@ def test_a_picture_that_was_changed_a_little_nearly_is_the_same(
     other.save(tmp_path / "b.jpg", quality=30)
     (line,) = copies([tmp_path / "a.jpg"], [tmp_path / "b.jpg"])
     assert "nearly are training images: 1" in line
+
+
+@pytest.mark.parametrize("at_once", [(256, 4096), (3, 2)])
+def test_the_nearest_is_found_in_whatever_blocks(
+    at_once: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("data.copies.ROWS_AT_ONCE", at_once[0])
+    monkeypatch.setattr("data.copies.COLUMNS_AT_ONCE", at_once[1])
+    train = hashed(11)
+    validation = [
+        replace(picture, path=Path(f"v{i}"), digest=bytes([i]), gradients=picture.gradients ^ 2**i)
+        for i, picture in enumerate(train[::-1])
+        if picture.gradients is not None
+    ]
+    # As near to the last as to the first of two: the first is told.
+    train.append(replace(train[3], path=Path("twin")))
+    notes = Notes()
+    note_copies(train, [*hashed(4, seed=9), *validation], notes)
+    (remark,) = notes.of(Severity.WARNING)
+    assert remark.places == [f"v{i} looks like {10 - i}" for i in range(11)]
+
+
+def hashed(count: int, seed: int = 0) -> list[Picture]:
+    """Pictures that look like nothing else, without pixels."""
+    signs = np.random.default_rng(seed).integers(0, 2**63, (count, 4), dtype=np.uint64)
+    return [
+        Picture(Path(f"{i}"), (64, 48), digest=b"%d %d" % (seed, i), gradients=row, contrast=50)
+        for i, row in enumerate(signs)
+    ]
+
+
+def test_the_memory_of_comparing_does_not_grow_with_the_data_set() -> None:
+    train, validation = hashed(12_000), hashed(300, seed=1)
+    tracemalloc.start()
+    note_copies(train, validation, Notes())
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 60_000_000  # all of one side at once would be 98 MB and more
 
 
 def test_different_pictures_and_plain_ones_are_no_copies(tmp_path: Path) -> None:

@@ -122,10 +122,114 @@ def test_another_case_wins_over_another_extension(tmp_path: Path) -> None:
     assert opened(tmp_path, "A.jpg,,,ace,1,1,9,9").train.path(0).name == "a.jpg"
 
 
+@pytest.mark.parametrize(
+    "stated",
+    [
+        "photos/cam1/a.jpg",
+        "./photos//cam1/a.jpg",
+        "photos\\cam1\\a.jpg",
+        "C:\\cards\\photos\\cam1\\a.jpg",
+        "/home/me/cards/Photos/cam1/A.JPG",
+        "../cards/photos/cam1/a.png",
+    ],
+)
+def test_a_path_finds_an_image_in_its_own_folder(tmp_path: Path, stated: str) -> None:
+    for camera in ("cam1", "cam2"):
+        draw_image(tmp_path / "photos" / camera / "a.jpg")
+    other = stated.replace("cam1", "cam2")
+    splits = opened(tmp_path, f"{other},,,king,1,1,9,9", f"{stated},,,ace,1,1,9,9")
+    found = {a.names: a.image_path.relative_to(tmp_path) for a in splits.train.annotations}
+    assert found == {
+        ("king",): Path("photos/cam2/a.jpg"),
+        ("ace",): Path("photos/cam1/a.jpg"),
+    }
+
+
+def test_folders_of_a_path_may_differ_in_capitals_alone(tmp_path: Path) -> None:
+    for camera in ("Cam", "cam"):
+        draw_image(tmp_path / camera / "a.jpg")
+    rows = [f"{camera}/a.jpg,,,ace,1,1,9,9" for camera in ("cam", "Cam")]
+    splits = opened(tmp_path, *rows)
+    assert [a.image_path.parent.name for a in splits.train.annotations] == ["cam", "Cam"]
+
+
+@pytest.mark.parametrize("csv_at", [".", "data"])
+def test_a_path_starts_at_the_csv_then_at_the_data_set_then_anywhere(
+    tmp_path: Path, csv_at: str
+) -> None:
+    write_text(tmp_path / csv_at / "test_labels.csv", csv_text({"c/c.jpg": [ACE]}))
+    write_text(tmp_path / csv_at / "train_labels.csv", csv_text({"c/a.jpg": [ACE]}))
+    draw_image(tmp_path / "c" / "c.jpg")
+    places = [tmp_path / place / "c" for place in (csv_at, ".", "train", "images")]
+    for place in places:
+        draw_image(place / "a.jpg")
+    for place in dict.fromkeys(places):
+        assert open_dataset(tmp_path).train.path(0).parent == place
+        (place / "a.jpg").unlink()
+    draw_image(tmp_path / "train" / "a.jpg")
+    assert open_dataset(tmp_path).train.path(0).parent == tmp_path / "train"
+
+
+def test_a_path_through_a_link_counts_where_it_leads_inside(tmp_path: Path) -> None:
+    inside, outside = tmp_path / "data", tmp_path / "outside"
+    write_cards(inside, TRAIN, TEST)
+    draw_image(inside / "photos" / "x.jpg")
+    draw_image(outside / "x.jpg")
+    (inside / "near").symlink_to("photos", target_is_directory=True)
+    (inside / "far").symlink_to(outside, target_is_directory=True)
+    assert opened(inside, "near/x.jpg,,,ace,1,1,9,9").train.path(0) == inside / "near" / "x.jpg"
+    for stated in (
+        "far/x.jpg",
+        "../outside/x.jpg",
+        "photos/../../outside/x.jpg",
+        f"{outside}/x.jpg",
+    ):
+        assert "not found" in error(inside, f"{stated},,,ace,1,1,9,9")
+
+
+def test_paths_of_any_length_are_looked_up_without_trouble(tmp_path: Path) -> None:
+    write_cards(tmp_path, TRAIN, TEST)
+    (tmp_path / "loop").symlink_to(".", target_is_directory=True)
+    for folders in ("loop/" * 20_000, "x/" * 40_000):
+        splits = opened(tmp_path, f"{folders}train/a.jpg,,,ace,1,1,9,9")
+        assert splits.train.path(0).samefile(tmp_path / "train" / "a.jpg")
+
+
 def test_a_row_without_class_and_box_is_an_image_without_objects(tmp_path: Path) -> None:
     splits = opened(tmp_path, "a.jpg,64,48,ace,1,1,9,9", "b.jpg,64,48,,,,,")
     assert splits.train.annotations[1].boxes.shape == (0, 4)
     assert splits.train[1][1]["labels"].shape == (0,)
+
+
+@pytest.mark.parametrize(
+    ("negative", "row", "columns"),
+    [
+        ("a.jpg,,,,,", "b.jpg,4,6,20,30,ace", "filename,xmin,ymin,xmax,ymax,class"),
+        ("a.jpg,,,,,", "b.jpg,ace,4,6,20,30", "filename,class,xmin,ymin,xmax,ymax"),
+        ("a.jpg,64,48,,,,,", "b.jpg,64,48,ace,4,6,20,30", "filename,width,height,class"),
+        ("a.jpg,,,,,,,", "b.jpg,64,48,ace,4,6,20,30", "filename,width,height,class"),
+    ],
+)
+def test_a_file_without_header_may_begin_with_images_without_objects(
+    tmp_path: Path, negative: str, row: str, columns: str
+) -> None:
+    draw_image(tmp_path / "train" / "d.jpg")
+    splits = opened(tmp_path, negative.replace("a.jpg", "d.jpg"), row, header=negative)
+    assert [a.image_path.name for a in splits.train.annotations] == ["a.jpg", "d.jpg", "b.jpg"]
+    assert splits.train.annotations[2].boxes.tolist() == [[4, 6, 20, 30]]
+    assert any(f"no header; the columns are taken as {columns}" in n for n in splits.notes)
+
+
+def test_a_file_of_images_without_objects_alone_needs_no_header_either(tmp_path: Path) -> None:
+    write_cards(tmp_path, TRAIN, TEST)
+    write_text(tmp_path / "test_labels.csv", "c.jpg,,,,,\n")
+    (record,) = open_dataset(tmp_path).validation.annotations
+    assert record.image_path.name == "c.jpg" and record.names == ()
+
+
+def test_a_title_above_the_header_is_not_taken_for_an_image(tmp_path: Path) -> None:
+    message = error(tmp_path, "filename,class,xmin,ymin,xmax,ymax", header="My cards,,,,,")
+    assert "line 1: no column filename" in message
 
 
 def test_duplicate_rows_are_removed_and_counted(tmp_path: Path) -> None:

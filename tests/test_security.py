@@ -29,8 +29,9 @@ from torchvision.models.detection import RetinaNet
 import main
 from data import open_dataset
 from data.folder import Folder, ImageIndex
-from data.images import read_image
+from data.images import look_at, read_image
 from data.notes import Notes
+from data.unlabelled import find_pictures
 from data.voc_xml import read_voc_xml
 from inference import predict
 from model.checkpoint import DetectorDescription, load_checkpoint, write_whole
@@ -572,6 +573,63 @@ def test_the_limits_on_pictures_are_those_that_pillow_comes_with() -> None:
 
     assert Image.MAX_IMAGE_PIXELS == 1024**3 // 4 // 3
     assert PngImagePlugin.MAX_TEXT_CHUNK <= 2**20
+
+
+POSTSCRIPT = b"""%!PS-Adobe-3.0 EPSF-3.0
+%%BoundingBox: 0 0 64 48
+%%EndComments
+showpage
+%%EOF
+"""
+
+
+@pytest.fixture
+def ghostscript(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A ``gs`` that comes first; the file that it leaves when it is started."""
+    from PIL import EpsImagePlugin
+
+    started = tmp_path / "started"
+    program = write_text(tmp_path / "bin" / "gs", f"#!/bin/sh\necho $@ >> '{started}'\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setattr(EpsImagePlugin, "gs_binary", None)  # as before it was looked for
+    return started
+
+
+def test_a_picture_never_starts_a_program(
+    ghostscript: Path, small_model: RetinaNet, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write_cards(tmp_path / "data", TWO, TWO)
+    path = folder / "train" / "a.jpg"
+    path.write_bytes(POSTSCRIPT)
+    for decode in (False, True):
+        assert look_at(path, decode=decode).error == "not a picture in any format that is read"
+    with pytest.raises(UserError, match="not a picture"):
+        read_image(path)
+    (one,) = predict(small_model, [path], [str(k) for k in range(6)], score_threshold=0.5)
+    assert one.error
+    assert main.main(["--check", "-p", str(folder)]) == 2
+    assert "a.jpg: not a picture" in capsys.readouterr().out
+    assert not ghostscript.exists()
+    path.with_suffix(".eps").write_bytes(POSTSCRIPT)
+    assert find_pictures(folder / "train").others == {".eps": 1}
+
+
+def test_pillow_starts_a_program_where_every_format_is_allowed(
+    ghostscript: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The protection off."""
+    (tmp_path / "a.jpg").write_bytes(POSTSCRIPT)
+    monkeypatch.setattr("data.picture_files.FORMATS", tuple(Image.registered_extensions().values()))
+    assert look_at(tmp_path / "a.jpg").error
+    assert ghostscript.exists()
+
+
+def test_pictures_are_opened_in_one_place() -> None:
+    """Which allows the formats; what the program drew itself it may open elsewhere."""
+    sources = [p for p in ROOT.rglob("*.py") if "tests" not in p.parts and ".venv" not in p.parts]
+    opening = {p.relative_to(ROOT).as_posix() for p in sources if "Image.open(" in p.read_text()}
+    assert opening == {"data/picture_files.py", "images/draw.py"}
 
 
 def test_a_picture_beside_the_bomb_is_read(tmp_path: Path) -> None:

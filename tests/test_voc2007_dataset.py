@@ -59,6 +59,27 @@ def test_pixels_are_counted_from_one_in_the_files(tmp_path: Path) -> None:
     assert splits.train.annotations[0].boxes.tolist() == [[0, 0, 64, 48]]
 
 
+def test_every_box_at_the_left_and_top_edge_is_kept_or_counted(tmp_path: Path) -> None:
+    starts = [(-50, 10), (-50, 0), (-5, 0), (0, 0), (-5, 40), (0, 30), (1, 31)]
+    things = [("cat", x, 5, right, 20) for x, right in starts]
+    things += [("cat", 5, y, 20, bottom) for y, bottom in starts]
+    write_voc(tmp_path, {**FOUR, IDS[0]: things}, ALL_LISTS)
+    splits = open_dataset(tmp_path)
+    # Three a side stay: clipped and counted, clamped by a pixel without a word, and as it is.
+    expected = [[0, 4, right, 20] for right in (40, 30, 31)]
+    expected += [[4, 0, 20, bottom] for bottom in (40, 30, 31)]
+    assert splits.train.annotations[0].boxes.tolist() == expected
+    counted = {
+        "boxes without area, dropped": 2,
+        "boxes mostly outside of their image, dropped": 2,
+        "boxes entirely outside of their image, dropped": 4,
+        "boxes that reach over the edge of their image, clipped": 2,
+    }
+    for what, count in counted.items():
+        assert any(n.startswith(f"{what}: {count} (e.g.") for n in splits.notes), splits.notes
+    assert not any("by a pixel" in note for note in splits.notes)
+
+
 def test_difficult_is_kept(tmp_path: Path) -> None:
     write_voc(tmp_path, FOUR, ALL_LISTS)
     write_text(tmp_path / "Annotations" / "000001.xml", xml_text([CAT, DOG], difficult=[0, 1]))
@@ -147,13 +168,13 @@ def test_a_set_with_its_own_classes_has_the_names_of_its_annotations(tmp_path: P
 def test_images_named_without_an_xml_are_listed(tmp_path: Path) -> None:
     lists = {"train": [*IDS, *(f"lost{i:02}" for i in range(22))], "val": IDS[:1]}
     write_voc(tmp_path, FOUR, lists)
-    with pytest.raises(UserError, match=r"22 image\(s\) named in ImageSets .* and 2 more"):
+    with pytest.raises(UserError, match=r"22 image\(s\) of ImageSets without XML .* and 2 more"):
         open_dataset(tmp_path)
 
 
 def test_one_lost_test_annotation_is_an_error_and_not_another_split(tmp_path: Path) -> None:
     write_voc(tmp_path, FOUR, {"trainval": IDS[:1], "test": [*IDS[1:], "lost"]})
-    with pytest.raises(UserError, match="no XML in Annotations: lost"):
+    with pytest.raises(UserError, match="without XML in .*: lost"):
         open_dataset(tmp_path)
 
 

@@ -74,8 +74,17 @@ def test_voc_counts_pixels_from_one_and_the_whole_image_is_the_whole_box(tmp_pat
 
 
 def test_a_voc_box_that_counts_from_zero_is_clamped_and_one_pixel_has_area() -> None:
-    assert box_of(0, 0, 10, 10, origin=1)[0] == (0, 0, 10, 10)
-    assert box_of(5, 5, 5, 5, origin=1)[0] == (4, 4, 5, 5)
+    assert box_of(0, 0, 10, 10, origin=1) == ((0, 0, 10, 10), ())
+    assert box_of(5, 5, 5, 5, origin=1) == ((4, 4, 5, 5), ())
+
+
+@pytest.mark.parametrize("origin", [0, 1])
+def test_a_box_over_the_left_or_top_edge_is_left_to_the_look_at_the_picture(origin: int) -> None:
+    box, lines = box_of(-50, -3, 10, 10, origin=origin)
+    assert box == (-50 - origin, -3 - origin, 10, 10) and lines == ()
+    assert box_of(-5, 1, 0, 9, origin=origin)[0] is not None
+    box, (line,) = box_of(0, 1, 0, 9, origin=origin)
+    assert box is None and "boxes without area, dropped: 1" in line
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "latin-1"])
@@ -143,6 +152,16 @@ def test_a_box_over_the_edge_is_kept_as_it_is() -> None:
 def test_a_size_that_says_nothing_is_no_size(tmp_path: Path, size: tuple) -> None:
     file = read(tmp_path, xml_text([ACE], size=size))
     assert file.size is None and len(file.boxes) == 1
+
+
+def test_an_object_that_is_there_twice_is_kept_once_and_counted(tmp_path: Path) -> None:
+    twice = [ACE, KING, ACE, ("king", *ACE[1:]), ACE]
+    path = write_text(tmp_path / "a.xml", xml_text(twice, difficult=[1, 0, 0, 1]))
+    notes = Notes()
+    file = read_voc_xml(path, notes)
+    assert file.names == ("ace", "king", "king") and file.boxes.shape == (3, 4)
+    assert file.difficult.tolist() == [True, False, True]
+    assert notes.lines() == (f"duplicate objects, removed: 2 (e.g. {path}, object 3 'ace')",)
 
 
 def matched(tmp_path: Path) -> dict[str, str]:
