@@ -18,7 +18,8 @@ from report.facts import Facts, ParameterFacts, ThresholdFacts
 from report.finding import Finding
 from utils.anchor_coverage import AnchorFit
 from utils.boxes import iou
-from utils.metrics import MAX_DETECTIONS, CocoEvaluation, ImageResult, above, unique_images
+from utils.matching import MAX_DETECTIONS
+from utils.metrics import CocoEvaluation, ImageResult, above, unique_images
 from utils.operating_point import OperatingPoints
 from utils.outcomes import SAME_PLACE
 

@@ -24,6 +24,7 @@ from torchvision.transforms.v2 import functional as F
 from data.dataset import keep_limits
 from data.images import max_megapixels, read_image, why_unreadable
 from model.detection import losses_and_detections
+from model.for_inference import for_inference
 from utils.errors import UserError
 from utils.hardware import Machine
 
@@ -75,23 +76,22 @@ def predict(
             for name, score, box in zip(found.names, found.scores, found.boxes):
                 print(found.source, name, f"{score:.2f}", box.tolist())
 
-    model: of ``get_efficient_retinanet`` or any torchvision RetinaNet; it is put into evaluation
-    mode. images: paths, in any format that Pillow reads, turned upright as their EXIF says and of
-    several frames the first; or PIL images, taken as they are. A generator is read only as far as
-    needed. class_names: the K names, label i + 1 is ``class_names[i]``. score_threshold: lower
-    scores are left out. batch_size: pictures a forward pass, where they are of one size; it changes
-    the speed, not the detections. workers: processes that read. machine: device (the model is moved
-    to it) and precision; by default the model's device, float32. keep_images: predictions carry
-    their picture; keep few of those.
+    model: of ``get_efficient_retinanet`` or any torchvision RetinaNet; it stays as it is, and a
+    copy is used, see ``for_inference``. images: paths, in any of ``data.picture_files.FORMATS``,
+    turned upright as their EXIF says and of several frames the first; or PIL images, taken as they
+    are. A generator is read only as far as needed. class_names: the K names, label i + 1 is
+    ``class_names[i]``. score_threshold: lower scores are left out. batch_size: pictures a forward
+    pass, where they are of one size; it changes the speed, not the detections. workers: processes
+    that read. machine: device and precision; by default the model's device, float32. keep_images:
+    predictions carry their picture; keep few of those.
 
     A picture that cannot be read gives a Prediction with ``error`` and no boxes. Raises UserError
     at once where the names do not fit the model or a number makes no sense.
     """
     _refuse_misfits(model, images, class_names, score_threshold, batch_size, workers)
     machine = machine or Machine(next(model.parameters()).device, "fp32")
-    model = model.to(machine.device).eval()
     return _stream(
-        _Detector(model, tuple(class_names), score_threshold, machine),
+        _Detector(for_inference(model, machine), tuple(class_names), score_threshold, machine),
         _read_all(images, batch_size, workers),
         batch_size,
         keep_images,
@@ -239,7 +239,7 @@ class _Detector:
         return [next(found) if read.image else self._nothing() for read in batch]
 
     def _pixels(self, image: Image.Image) -> Tensor:
-        """Float (3, H, W) in 0..1; it travels to the device in eight bits."""
+        """(3, H, W) in 0..1, it travels to the device in eight bits."""
         pixels = F.pil_to_tensor(image).to(self.machine.device)
         return F.to_dtype(pixels, torch.float32, scale=True)
 

@@ -79,4 +79,5 @@ class LowMapDiagnosis(pl.Callback):
             threshold,
             pretrained=bool(module.description.get("frozen_batch_norm")),
             training=training,
+            evaluation=module.evaluation,
         )

@@ -18,7 +18,7 @@ from model.lightning_trainer import DetectorModule
 from pictures import save_curves, save_detections
 from report import figures
 from report.diagnosis import diagnose
-from report.evaluation import Evaluation, evaluate, or_none, without_nan
+from report.evaluation import Evaluation, complete, or_none, without_nan
 from report.finding import Finding
 from report.galleries import galleries
 from report.measured import measured
@@ -93,7 +93,7 @@ def write_report(
     in place of the recommended one.
     """
     make_folder(folder)
-    evaluation = evaluate(module.results, module.class_names, asked_threshold)
+    evaluation = complete(module.evaluation, asked_threshold)
     facts = examine(
         module.model,
         splits,

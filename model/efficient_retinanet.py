@@ -8,13 +8,10 @@ from __future__ import annotations
 
 import warnings
 from collections import OrderedDict
-from contextlib import nullcontext
-from itertools import pairwise
 from typing import NamedTuple
 
 import torch
 from efficientnet_pytorch import EfficientNet
-from efficientnet_pytorch.utils import round_repeats
 from torch import Tensor, nn
 from torchvision.models.detection import RetinaNet
 from torchvision.models.detection.anchor_utils import AnchorGenerator
@@ -23,6 +20,8 @@ from torchvision.ops import FeaturePyramidNetwork
 
 from model.anchors import Float32AnchorGenerator
 from model.backbone_weights import BackboneWeights, find_backbone_weights, load_into
+from model.batched_retinanet import BatchedRetinaNet
+from model.efficientnet_body import EfficientNetBody
 from model.extra_levels import ExtraLevels
 from model.frozen_batch_norm import freeze_batch_norms
 from model.resnet_retinanet import make_resnet50_anchors, make_resnet50_pyramid
@@ -49,7 +48,6 @@ LEVELS = (
     Level("P7", 128, 512),
 )
 NUM_TAPS = sum(not level.source.startswith("P") for level in LEVELS)
-FIRST_TAPPED_STAGE = 3
 PYRAMID_CHANNELS = 256
 ANCHOR_SCALES = (1.0, 2 ** (1 / 3), 2 ** (2 / 3))
 ASPECT_RATIOS = (0.5, 1.0, 2.0)
@@ -57,81 +55,6 @@ BATCH_NORM_MOMENTUM = 0.1
 
 EFFICIENTNET_NAMES = tuple(f"efficientnet-b{i}" for i in range(8))
 MODEL_NAMES = (*EFFICIENTNET_NAMES, "resnet50")
-
-
-class EfficientNetBody(nn.Module):
-    """The convolutional part of an EfficientNet, tapped after six of its stages.
-
-    The private attributes of ``efficientnet_pytorch.EfficientNet`` are touched here and nowhere
-    else. A *layer* is the stretch from one tap to the next; the first one includes the stem.
-
-    network: built with ``image_size=None`` and ``include_top=False``.
-    trainable_layers: how many layers, counted from the deepest, are trained, 0 to 6. The others
-    are frozen: no gradient, and evaluation mode through ``.train()``.
-    """
-
-    def __init__(self, network: EfficientNet, trainable_layers: int = NUM_TAPS) -> None:
-        super().__init__()
-        self.network = network
-        for module in (network, *network._blocks):
-            # The same function as the package's swish, but fused, and it can be exported.
-            module._swish = nn.SiLU()
-        self._stage_ends = self._find_stage_ends()
-        taps = self._stage_ends[FIRST_TAPPED_STAGE - 1 :]
-        self._tap_after = {end - 1: str(number) for number, end in enumerate(taps)}
-        self._layers = self._split_into_layers(taps)
-        self._frozen = [m for layer in self._layers[: NUM_TAPS - trainable_layers] for m in layer]
-        for module in self._frozen:
-            module.requires_grad_(False)
-        self.train()
-
-    def _find_stage_ends(self) -> list[int]:
-        """For each MBConv stage the index behind its last block."""
-        ends, end = [], 0
-        for stage in self.network._blocks_args:
-            end += round_repeats(stage.num_repeat, self.network._global_params)
-            ends.append(end)
-        return ends
-
-    def _split_into_layers(self, taps: list[int]) -> list[list[nn.Module]]:
-        net = self.network
-        stem = [net._conv_stem, net._bn0, *net._blocks[: taps[0]]]
-        middle = [list(net._blocks[start:end]) for start, end in pairwise(taps)]
-        return [stem, *middle, [net._conv_head, net._bn1]]
-
-    @property
-    def out_channels(self) -> list[int]:
-        """Channels of the six taps, shallow to deep."""
-        taps = [self.network._blocks[i]._project_conv.out_channels for i in self._tap_after]
-        return [*taps, self.network._conv_head.out_channels]
-
-    def train(self, mode: bool = True) -> EfficientNetBody:
-        super().train(mode)
-        for module in self._frozen:
-            module.eval()
-        return self
-
-    def forward(self, images: Tensor) -> OrderedDict[str, Tensor]:
-        """images: float (B, 3, H, W), normalised. Returns six maps "0" to "5", shallow to deep."""
-        # Training depthwise convolutions on a CPU is slower in bfloat16 than in float32.
-        no_autocast = self.training and images.device.type == "cpu"
-        with torch.autocast("cpu", enabled=False) if no_autocast else nullcontext():
-            return self._forward(images)
-
-    def _forward(self, images: Tensor) -> OrderedDict[str, Tensor]:
-        net = self.network
-        maps: OrderedDict[str, Tensor] = OrderedDict()
-        # The kernels of a mobile network are fastest with the channels innermost.
-        x = images.contiguous(memory_format=torch.channels_last)
-        x = net._swish(net._bn0(net._conv_stem(x)))
-        drop_rate = net._global_params.drop_connect_rate or 0.0
-        for index, block in enumerate(net._blocks):
-            # Later blocks are skipped more often: stochastic depth, arXiv 1603.09382.
-            x = block(x, drop_connect_rate=drop_rate * index / len(net._blocks))
-            if index in self._tap_after:
-                maps[self._tap_after[index]] = x
-        maps[str(NUM_TAPS - 1)] = net._swish(net._bn1(net._conv_head(x)))
-        return maps
 
 
 class EfficientNetPyramid(nn.Module):
@@ -231,7 +154,7 @@ def get_efficient_retinanet(
             _quicken_batch_norms(network)
         backbone = EfficientNetPyramid(EfficientNetBody(network, trainable))
         anchors = make_anchor_generator(anchor_scale)
-    model = RetinaNet(
+    model = BatchedRetinaNet(
         backbone,
         num_classes,
         anchor_generator=anchors,

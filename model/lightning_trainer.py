@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pytorch_lightning as pl
@@ -16,6 +17,8 @@ from torch.optim.swa_utils import AveragedModel
 from torchvision.models.detection import RetinaNet
 
 from model.detection import losses_and_detections
+from model.for_inference import for_inference
+from utils.hardware import Machine
 from utils.metrics import CocoEvaluation, CocoMetrics, ImageResult
 from utils.operating_point import OperatingPoints
 
@@ -78,9 +81,9 @@ class DetectorModule(pl.LightningModule):
     model: torchvision's RetinaNet or ours. class_names: the K names, label i + 1 is
     ``class_names[i]``. description: plain values that rebuild the model, stored in checkpoints.
     validation_loss: whether a validation measures the losses too.
-    After a validation ``metrics``, ``results`` (one an image) and ``score_threshold`` (of the
-    highest F1, None where nothing was found) are those of its images.
-    The batches hold uint8 images (3, H, W); they are scaled to 0..1 on the device.
+    After a validation ``evaluation``, its ``results`` (one an image) and ``metrics``, and
+    ``score_threshold`` (of the highest F1, None where nothing was found) are those of its images.
+    The batches hold uint8 images (3, H, W).
     """
 
     def __init__(
@@ -104,15 +107,22 @@ class DetectorModule(pl.LightningModule):
         self.average.requires_grad_(False)
         self.metrics: CocoMetrics | None = None
         self.score_threshold: float | None = None
-        self.results: list[ImageResult] = []
+        self.evaluation = CocoEvaluation([], class_names)
         self.images_an_epoch = self.planned_steps = 0
         self._results: list[ImageResult] = []
         self._timer = Timer()
+        # A function, and not a module that would become part of this one.
+        self._detect: Callable[..., Any] = partial(losses_and_detections, self.detector)
 
     @property
     def detector(self) -> RetinaNet:
         """The model to validate, save and use: the averaged weights."""
         return self.average.module
+
+    @property
+    def results(self) -> list[ImageResult]:
+        """Of the last validation, one an image."""
+        return self.evaluation.results
 
     def on_train_start(self) -> None:
         # Lightning keeps the modes it finds, and whoever had the model before may have left it in
@@ -132,7 +142,7 @@ class DetectorModule(pl.LightningModule):
         images, targets = batch
         if not images:  # none of them could be read
             return None
-        losses = self.model([_to_unit_range(image) for image in images], targets)
+        losses = self.model(images, targets)
         loss = sum(losses.values())
         values = {name: value.detach() for name, value in losses.items()}
         if not torch.isfinite(loss):
@@ -154,12 +164,17 @@ class DetectorModule(pl.LightningModule):
         self.images_an_epoch = len(batch[0]) + (self.images_an_epoch if batch_idx else 0)
         self.average.update_parameters(self.model)
 
+    def on_validation_start(self) -> None:
+        precision = "bf16" if "bf16" in str(self.trainer.precision) else "fp32"
+        machine = Machine(self.device, precision)
+        detector = for_inference(self.detector, machine, losses=self.validation_loss)
+        self._detect = partial(losses_and_detections, detector)
+
     def validation_step(self, batch: tuple[list[Tensor], list[Any]], batch_idx: int) -> None:
         images, targets = batch
         with self._timer.measure(len(images), self.device):
-            losses, detections = losses_and_detections(
-                self.detector,
-                [_to_unit_range(image) for image in images],
+            losses, detections = self._detect(
+                images,
                 targets if self.validation_loss else None,
             )
         if losses:
@@ -174,8 +189,9 @@ class DetectorModule(pl.LightningModule):
         return self._timer.rate
 
     def on_validation_epoch_end(self) -> None:
-        evaluation = CocoEvaluation(self._results, self.class_names)
-        self.results, self._results = evaluation.results, []
+        self._detect = partial(losses_and_detections, self.detector)  # lets the copy go
+        self.evaluation = evaluation = CocoEvaluation(self._results, self.class_names)
+        self._results = []
         self.score_threshold = OperatingPoints(evaluation).recommended()
         self.metrics = metrics = evaluation.metrics
         values = {"mAP": metrics.map, "mAP50": metrics.map_50, "mAP75": metrics.map_75}
@@ -268,7 +284,3 @@ def _warmed_up_ema(decay: float) -> Any:
             torch._foreach_copy_(averages, currents)
 
     return update
-
-
-def _to_unit_range(image: Tensor) -> Tensor:
-    return image.float() / 255 if image.dtype == torch.uint8 else image

@@ -1,32 +1,84 @@
-"""Normalisation and resizing of the model's input."""
+"""Scaling, normalising and batching the pictures that a detector is given."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torchvision.models.detection.transform import GeneralizedRCNNTransform, resize_boxes
+from torchvision.models.detection.image_list import ImageList
+from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
 
 class LongerSideTransform(GeneralizedRCNNTransform):
-    """Torchvision's input transform with a resize that does not alias.
+    """Torchvision's input transform with a resize that does not alias, a batch at a time.
 
     The longer side becomes ``image_size`` pixels. Torchvision interpolates bilinearly without
     averaging, which loses small marks of pictures much larger than ``image_size`` and makes them
     look unlike the training crops. An image that has the size already is left untouched.
+
+    Pictures may come as uint8, a quarter of the bytes of float32 on their way to a device.
     """
 
     def __init__(self, image_size: int, image_mean: list[float], image_std: list[float]) -> None:
         super().__init__(image_size, image_size, image_mean, image_std)
+        for name, values in (("mean", image_mean), ("std", image_std)):
+            self.register_buffer(name, torch.tensor(values)[:, None, None], persistent=False)
+
+    def forward(
+        self, images: Sequence[Tensor], targets: Sequence[dict[str, Any]] | None = None
+    ) -> tuple[ImageList, list[dict[str, Any]] | None]:
+        """images: (3, H, W), uint8 or float in 0..1. targets: boxes are scaled with their image.
+
+        Returns the normalised batch, float32, channels last, its sides multiples of 32, and the
+        targets.
+        """
+        given: Sequence[Any] = [None] * len(images) if targets is None else targets
+        resized = [self.resize(*pair) for pair in zip(images, given, strict=True)]
+        scaled = [image for image, _ in resized]
+        sizes = [(image.shape[-2], image.shape[-1]) for image in scaled]
+        own = None if targets is None else [target for _, target in resized]
+        return ImageList(self._batch(scaled), sizes), own
+
+    def normalize(self, image: Tensor) -> Tensor:
+        """image: (..., 3, H, W), uint8 or float in 0..1."""
+        return (_unit_range(image) - self.mean) / self.std
 
     def resize(self, image: Tensor, target: Any = None) -> tuple[Tensor, Any]:
-        """image: float (3, H, W). target: None, or a dict whose ``boxes`` are scaled with it."""
+        """target: None, or a dict of which a copy with scaled ``boxes`` is returned."""
         old = (image.shape[-2], image.shape[-1])
         scale = self.max_size / max(old)
         new = (max(1, round(old[0] * scale)), max(1, round(old[1] * scale)))
-        if new != old:
-            image = F.interpolate(image[None], size=new, mode="bilinear", antialias=True)[0]
-            if target is not None:
-                target["boxes"] = resize_boxes(target["boxes"], list(old), list(new))
+        if new == old:
+            return image, target
+        image = _unit_range(image)[None]
+        image = F.interpolate(image, size=new, mode="bilinear", antialias=True)[0]
+        if target is not None:
+            target = {**target, "boxes": _scaled_boxes(target["boxes"], old, new)}
         return image, target
+
+    def _batch(self, images: Sequence[Tensor]) -> Tensor:
+        step = self.size_divisible
+        height, width = (-(-max(i.shape[d] for i in images) // step) * step for d in (-2, -1))
+        batch = self.mean.new_zeros(len(images), 3, height, width)
+        batch = batch.contiguous(memory_format=torch.channels_last)
+        if len({image.shape for image in images}) == 1:
+            rows, columns = images[0].shape[-2:]
+            batch[..., :rows, :columns] = self.normalize(torch.stack(list(images)))
+        else:
+            for place, image in zip(batch, images, strict=True):
+                place[:, : image.shape[-2], : image.shape[-1]] = self.normalize(image)
+        return batch
+
+
+def _unit_range(image: Tensor) -> Tensor:
+    return image.float() / 255 if image.dtype == torch.uint8 else image
+
+
+def _scaled_boxes(boxes: Tensor, old: tuple[int, int], new: tuple[int, int]) -> Tensor:
+    """boxes: (N, 4), xyxy. Sizes are (height, width)."""
+    down, across = new[0] / old[0], new[1] / old[1]
+    x1, y1, x2, y2 = boxes.unbind(-1)
+    return torch.stack([x1 * across, y1 * down, x2 * across, y2 * down], dim=-1)

@@ -15,8 +15,6 @@ from utils.metrics import (
     CocoEvaluation,
     CocoMetrics,
     ImageResult,
-    above,
-    coco_metrics,
 )
 from utils.operating_point import DEFAULT_THRESHOLD, OperatingPoints, Rates
 from utils.outcomes import Outcome, confusion_matrix, outcomes
@@ -106,16 +104,20 @@ def evaluate(
     asked_threshold: float | None = None,
 ) -> Evaluation:
     """Measure everything. asked_threshold: instead of the recommended one (and else of 0.5)."""
-    coco = CocoEvaluation(results, class_names)
+    return complete(CocoEvaluation(results, class_names), asked_threshold)
+
+
+def complete(coco: CocoEvaluation, asked_threshold: float | None = None) -> Evaluation:
+    """``evaluate`` for what was matched already; nothing is matched again."""
     points = OperatingPoints(coco)
     recommended = points.recommended()
     threshold = next(t for t in (asked_threshold, recommended, DEFAULT_THRESHOLD) if t is not None)
     judged = outcomes(coco, threshold)
     return Evaluation(
         coco=coco,
-        interval=mean_ap_interval(coco.coco),
-        original=coco_metrics(above(coco.results, ORIGINAL_THRESHOLD), class_names),
-        voc=voc_metrics(coco.results, class_names),
+        interval=mean_ap_interval(coco),
+        original=coco.metrics_above(ORIGINAL_THRESHOLD),
+        voc=voc_metrics(coco.results, coco.class_names),
         points=points,
         recommended=recommended,
         threshold=threshold,

@@ -26,7 +26,7 @@ def build(
     )
 
 
-def enliven(model: RetinaNet) -> RetinaNet:
+def enliven(model: RetinaNet, spread: float = 0.1) -> RetinaNet:
     """In evaluation mode, with batch statistics of noise and a head that tells places apart.
 
     A fresh random network shrinks its signal to nothing and gives every anchor one score.
@@ -41,7 +41,7 @@ def enliven(model: RetinaNet) -> RetinaNet:
         for head in (model.head.classification_head, model.head.regression_head):
             for conv in (m for m in head.modules() if isinstance(m, nn.Conv2d)):
                 nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
-        model.head.classification_head.cls_logits.weight.mul_(0.3)
+        model.head.classification_head.cls_logits.weight.mul_(spread)
         model.head.classification_head.cls_logits.bias.fill_(-2.0)
         model.head.regression_head.bbox_reg.weight.mul_(0.01)
     for norm, momentum in zip(norms, momenta, strict=True):

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.test_metrics import CLASSES, by_hand, random_boxes, random_results, result
+from tests.coco_oracle import official
+from tests.test_metrics import CLASSES, random_boxes, random_results, result
 from utils.bootstrap import Interval, ResampledMap, mean_ap_interval
 from utils.metrics import CocoEvaluation, ImageResult
 
@@ -30,11 +30,11 @@ def repeated(results: list[ImageResult], weights: np.ndarray) -> list[ImageResul
 
 
 def resampled(results: list[ImageResult]) -> ResampledMap:
-    return ResampledMap(CocoEvaluation(results, CLASSES).coco)
+    return ResampledMap(CocoEvaluation(results, CLASSES))
 
 
 def interval(results: list[ImageResult], resamples: int = 100, seed: int = 0) -> Interval:
-    coco = CocoEvaluation(results, CLASSES).coco
+    coco = CocoEvaluation(results, CLASSES)
     return mean_ap_interval(coco, resamples=resamples, seed=seed)
 
 
@@ -42,14 +42,8 @@ def interval(results: list[ImageResult], resamples: int = 100, seed: int = 0) ->
 @pytest.mark.parametrize("seed", range(6))
 def test_every_image_once_is_the_number_of_pycocotools(seed: int, share: float) -> None:
     results = some_difficult(random_results(seed), share)
-    evaluation = CocoEvaluation(results, CLASSES)
-    measured = ResampledMap(evaluation.coco)(np.ones(10, int))
-    assert measured == pytest.approx(evaluation.coco.stats[0], abs=1e-12)
-
-
-def test_on_the_files_of_the_official_tool_too(tmp_path: Path) -> None:
-    official = by_hand(random_results(1), 3, tmp_path)
-    assert ResampledMap(official)(np.ones(10, int)) == pytest.approx(official.stats[0], abs=1e-12)
+    measured = resampled(results)(np.ones(10, int))
+    assert measured == pytest.approx(official(results, 3).stats[0], abs=1e-12)
 
 
 @settings(max_examples=30, deadline=None)
@@ -83,9 +77,9 @@ def test_a_recall_reached_exactly_counts(objects: int, found: int) -> None:
     And 57 of 100 do not reach its 0.57, which is a little more than the nearest fraction to it.
     """
     places = [[20 * i, 0, 20 * i + 10, 10] for i in range(objects)]
-    evaluation = CocoEvaluation([result(0, places, places[:found])], ("ace",))
-    measured = ResampledMap(evaluation.coco)(np.array([1]))
-    assert measured == pytest.approx(evaluation.coco.stats[0], abs=1e-12)
+    results = [result(0, places, places[:found])]
+    measured = resampled(results)(np.array([1]))
+    assert measured == pytest.approx(official(results, 1).stats[0], abs=1e-12)
     reached = 100 * found // objects - (found == 57)
     assert measured == pytest.approx((1 + reached) / 101, abs=1e-12)
 
@@ -115,7 +109,7 @@ def test_the_number_itself_lies_within(seed: int) -> None:
 
 
 def test_more_confidence_is_a_wider_interval() -> None:
-    coco = CocoEvaluation(random_results(0), CLASSES).coco
+    coco = CocoEvaluation(random_results(0), CLASSES)
     narrow, wide = (mean_ap_interval(coco, resamples=200, confidence=c) for c in (0.5, 0.9))
     assert wide.low < narrow.low < narrow.high < wide.high
 
@@ -128,7 +122,7 @@ def test_the_seed_decides() -> None:
 
 def test_the_limits_are_numpys_quantiles_turned_around_the_number() -> None:
     """Drawn here by hand, with the same generator."""
-    coco = CocoEvaluation(random_results(0), CLASSES).coco
+    coco = CocoEvaluation(random_results(0), CLASSES)
     random, mean_ap = np.random.default_rng(7), ResampledMap(coco)
     drawn = [mean_ap(np.bincount(random.integers(10, size=10), minlength=10)) for _ in range(50)]
     found = mean_ap_interval(coco, resamples=50, confidence=0.8, seed=7)
@@ -179,7 +173,7 @@ def test_most_intervals_hold_the_number_of_the_population(population: list[Image
     truth = CocoEvaluation(population, CLASSES).metrics.map
     held = 0
     for start in range(0, 1000, 50):
-        coco = CocoEvaluation(population[start : start + 50], CLASSES).coco
+        coco = CocoEvaluation(population[start : start + 50], CLASSES)
         found = mean_ap_interval(coco, resamples=100, confidence=0.9)
         held += found.low <= truth <= found.high
     assert held >= 15
@@ -252,6 +246,6 @@ def test_without_objects_there_is_no_number(results: list[ImageResult]) -> None:
 
 @pytest.mark.parametrize(("resamples", "confidence"), [(0, 0.9), (10, 0.0), (10, 1.0), (10, 95)])
 def test_a_number_without_sense_is_refused(resamples: int, confidence: float) -> None:
-    coco = CocoEvaluation(random_results(0), CLASSES).coco
+    coco = CocoEvaluation(random_results(0), CLASSES)
     with pytest.raises(ValueError, match=f"{resamples} resamples"):
         mean_ap_interval(coco, resamples=resamples, confidence=confidence)

@@ -33,7 +33,7 @@ from report.finding import Finding
 from report.naming import look_at_names
 from tests.data_sets import draw_image
 from utils.anchor_coverage import AnchorFit
-from utils.metrics import ImageResult, coco_metrics
+from utils.metrics import CocoEvaluation, ImageResult
 
 NAMES = ("ace", "king", "queen", "jack")
 SIZE = (64, 48)
@@ -642,8 +642,8 @@ class Run:
     def __init__(self, model: RetinaNet, results: list[ImageResult], splits: DataSplits) -> None:
         self.said: list[str] = []
         self.module = DetectorModule(model, NAMES)
-        self.module.results = results
-        self.module.metrics = coco_metrics(results, NAMES)
+        self.module.evaluation = CocoEvaluation(results, NAMES)
+        self.module.metrics = self.module.evaluation.metrics
         self.trainer: Any = SimpleNamespace(
             sanity_checking=False,
             current_epoch=1,

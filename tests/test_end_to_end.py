@@ -22,6 +22,7 @@ from model.checkpoint import load_checkpoint
 from model.lightning_trainer import DetectorModule
 from tests.conftest import ROOT
 from tests.data_sets import write_cards
+from utils import metrics
 
 TINY = ["-d", "cpu", "-w", "0", "--precision", "fp32", "--batch-size", "4"]
 TINY += ["--backbone-weights", "none", "--image-size", "64", "--anchor-scale", "0.25"]
@@ -195,6 +196,24 @@ def test_monitor_needs_nothing_but_the_checkpoint(
     measured = json.loads((tmp_path / "metrics.json").read_text())
     best = load_checkpoint(run / "best.pth").metrics["mAP"]
     assert measured["coco"]["AP IoU=0.50:0.95 area=all maxDets=100"] == pytest.approx(best)
+
+
+def test_a_report_matches_detections_and_objects_once(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lightning validates, and the report asks for more; a module begins with an empty one."""
+    images: list[int] = []
+    match = metrics.match
+    monkeypatch.setattr(
+        metrics,
+        "match",
+        lambda objects, *others: (
+            images.append(len(np.unique(objects.image))) or match(objects, *others)
+        ),
+    )
+    flags = ["-l", str(run / "best.pth"), "-d", "cpu", "-w", "0"]
+    assert main([*flags, "--output", str(tmp_path)]) == 0
+    assert [count for count in images if count] == [4]
 
 
 def test_monitor_writes_beside_the_checkpoint_unless_told_otherwise(run: Path) -> None:

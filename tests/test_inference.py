@@ -30,7 +30,7 @@ THRESHOLD = 0.5
 def model() -> RetinaNet:
     """Its scores lie apart: equal ones would come in any order."""
     torch.manual_seed(1)
-    model = enliven(build(score_thresh=0.01))
+    model = enliven(build(score_thresh=0.01), spread=0.3)
     with torch.no_grad():
         model.head.classification_head.cls_logits.weight.mul_(0.05)
     return model

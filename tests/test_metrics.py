@@ -5,9 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import io
-import json
 import math
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,10 +13,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from torchvision import tv_tensors
 
+from tests.coco_oracle import official as run_official
 from utils.metrics import (
     FALSE,
     IGNORED,
@@ -94,40 +92,6 @@ def random_results(seed: int, classes: int = 3) -> list[ImageResult]:
     return results
 
 
-def by_hand(results: list[ImageResult], num_classes: int, folder: Path) -> COCOeval:
-    """The official tool on the official files."""
-    annotations, detections = [], []
-    for r in results:
-        for box, label in zip(r.true_boxes.tolist(), r.true_labels.tolist(), strict=True):
-            x, y, w, h = box[0], box[1], box[2] - box[0], box[3] - box[1]
-            number = len(annotations) + 1
-            annotations.append(
-                {"id": number, "image_id": r.image_id, "category_id": label, "iscrowd": 0}
-                | {"bbox": [x, y, w, h], "area": w * h}
-            )
-        for box, label, score in zip(
-            r.boxes.tolist(), r.labels.tolist(), r.scores.tolist(), strict=True
-        ):
-            bbox = [box[0], box[1], box[2] - box[0], box[3] - box[1]]
-            row = {"image_id": r.image_id, "category_id": label, "bbox": bbox, "score": score}
-            detections.append(row)
-    truth = {
-        "images": [{"id": r.image_id} for r in results],
-        "categories": [{"id": k + 1, "name": str(k)} for k in range(num_classes)],
-        "annotations": annotations,
-    }
-    (folder / "truth.json").write_text(json.dumps(truth))
-    (folder / "found.json").write_text(json.dumps(detections))
-    with contextlib.redirect_stdout(io.StringIO()):
-        ground_truth = COCO(str(folder / "truth.json"))
-        found = ground_truth.loadRes(str(folder / "found.json"))
-        evaluation = COCOeval(ground_truth, found, "bbox")
-        evaluation.evaluate()
-        evaluation.accumulate()
-        evaluation.summarize()
-    return evaluation
-
-
 def numbers(metrics: CocoMetrics) -> list[float]:
     return [*metrics.summary, *(x for values in metrics.class_ap.values() for x in values)]
 
@@ -138,9 +102,9 @@ def assert_same(first: CocoMetrics, second: CocoMetrics) -> None:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_the_numbers_are_those_of_pycocotools(seed: int, tmp_path: Path) -> None:
+def test_the_numbers_are_those_of_pycocotools(seed: int) -> None:
     results = random_results(seed)
-    metrics, official = coco_metrics(results, CLASSES), by_hand(results, 3, tmp_path)
+    metrics, official = coco_metrics(results, CLASSES), run_official(results, 3)
     assert 0.1 < metrics.map < 0.95
     np.testing.assert_allclose(metrics.summary, official.stats, rtol=0, atol=1e-12)
     assert (metrics.map, metrics.map_50, metrics.map_75) == metrics.summary[:3]
@@ -159,8 +123,8 @@ def test_the_numbers_are_those_of_pycocotools(seed: int, tmp_path: Path) -> None
     }
 
 
-def test_the_summary_has_the_rows_that_pycocotools_prints(tmp_path: Path) -> None:
-    evaluation = by_hand(random_results(0), 3, tmp_path)
+def test_the_summary_has_the_rows_that_pycocotools_prints() -> None:
+    evaluation = run_official(random_results(0), 3)
     text = io.StringIO()
     with contextlib.redirect_stdout(text):
         evaluation.summarize()

@@ -84,3 +84,13 @@ def test_a_fine_checkerboard_becomes_grey_and_no_coarser_checkerboard() -> None:
     assert (inner - 0.5).abs().max() < 0.12
     aliased, _ = GeneralizedRCNNTransform(SIDE, SIDE, *NEUTRAL)([board])
     assert (aliased.tensors[0][:, 2:-2, 2:-2] - 0.5).abs().min() > 0.4
+
+
+def test_pictures_in_bytes_are_those_in_fractions(transform: LongerSideTransform) -> None:
+    for sizes in (((64, 64), (64, 64)), ((64, 48), (90, 128))):
+        bytes_ = [torch.randint(256, (3, *size), dtype=torch.uint8) for size in sizes]
+        fractions = [image.float() / 255 for image in bytes_]
+        ours, theirs = transform(bytes_)[0], transform(fractions)[0]
+        assert ours.tensors.dtype == torch.float32
+        torch.testing.assert_close(ours.tensors, theirs.tensors)
+        assert ours.image_sizes == theirs.image_sizes

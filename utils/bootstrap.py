@@ -10,9 +10,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+
+from utils.average_precision import RECALLS
+from utils.matching import IOU_THRESHOLDS, Matches
+from utils.metrics import CocoEvaluation
 
 
 @dataclass(frozen=True)
@@ -31,15 +34,15 @@ class Interval:
 
 
 def mean_ap_interval(
-    evaluation: Any, *, resamples: int = 400, confidence: float = 0.95, seed: int = 0
+    evaluation: CocoEvaluation, *, resamples: int = 400, confidence: float = 0.95, seed: int = 0
 ) -> Interval:
     """The basic bootstrap interval of COCO's mAP (IoU 0.50:0.95, all areas) over images.
 
-    evaluation: pycocotools' COCOeval after ``evaluate()``. Images are drawn as often as there are
-    any, with replacement, ``resamples`` times; what belongs to one image stays together, because
-    its objects resemble each other. The interval says what other images would do to the number,
-    and nothing about another training run. A class that no drawn image shows is left out of that
-    draw's mean, and a draw without objects is left out altogether.
+    Images are drawn as often as there are any, with replacement, ``resamples`` times; what belongs
+    to one image stays together, because its objects resemble each other. The interval says what
+    other images would do to the number, and nothing about another training run. A class that no
+    drawn image shows is left out of that draw's mean, and a draw without objects is left out
+    altogether.
 
     The basic interval turns the distances of the draws from the mAP around it. A mAP of few images
     is mostly a little too high, and a draw, which shows even fewer different ones, adds to that:
@@ -73,20 +76,17 @@ def mean_ap_interval(
 class ResampledMap:
     """COCO's mAP of the images taken 0, 1, 2, ... times, without matching boxes again.
 
-    evaluation: pycocotools' COCOeval after ``evaluate()``; its last ``maxDets`` and its area
-    "all". With every image once this is pycocotools' own number. Detections of equal scores stay
-    in the order of the original images.
+    With every image once this is pycocotools' own number. Detections of equal scores stay in the
+    order of the original images.
 
     Precision can only be greatest at a true detection, so that nothing is computed anywhere else.
     All classes and IoU thresholds lie in one row, a stretch for each pair of them with a stop at
     its end; a call takes a few passes over that row and no loop.
     """
 
-    def __init__(self, evaluation: Any) -> None:
-        parameters = evaluation.params
-        self.images = len(parameters.imgIds)
-        self._recalls = np.asarray(parameters.recThrs, dtype=np.float64)
-        self._thresholds = len(parameters.iouThrs)
+    def __init__(self, evaluation: CocoEvaluation) -> None:
+        self.images = len(evaluation.results)
+        self._thresholds = len(IOU_THRESHOLDS)
         classes = [c for c in _classes(evaluation) if len(c.objects)]
         self._classes = len(classes)
         self._object_image = _joined([c.objects for c in classes])
@@ -99,7 +99,7 @@ class ResampledMap:
         return len(np.unique(self._object_image))
 
     def __call__(self, weights: np.ndarray) -> float:
-        """weights: how often each image is taken, int (images,), in the order of ``imgIds``.
+        """weights: how often each image is taken, int (images,), in the order of ``results``.
 
         Returns the mean AP over the classes that have objects then, nan if none has.
         """
@@ -136,9 +136,9 @@ class ResampledMap:
         Recall 0 is reached by none, but the best precision beyond it is that from the first on.
         """
         objects = np.maximum(objects, 1)[:, None]
-        fewest = np.floor(self._recalls * objects)
+        fewest = np.floor(RECALLS * objects)
         # pycocotools compares the rounded quotient, so the same comparison decides here.
-        fewest += fewest / objects < self._recalls
+        fewest += fewest / objects < RECALLS
         return np.maximum(fewest, 1).astype(np.int64)
 
     def _lay_out(self, classes: Sequence[_Class]) -> None:
@@ -184,29 +184,22 @@ class _Class:
     objects: np.ndarray
 
 
-def _classes(evaluation: Any) -> list[_Class]:
-    parameters = evaluation.params
-    images, areas = len(parameters.imgIds), len(parameters.areaRng)
-    first = parameters.areaRngLbl.index("all") * images
-    starts = (first + k * areas * images for k in range(len(parameters.catIds)))
-    empty = np.zeros((len(parameters.iouThrs), 0), dtype=bool)
-    return [_class_of(evaluation.evalImgs[start : start + images], empty) for start in starts]
+def _classes(evaluation: CocoEvaluation) -> list[_Class]:
+    return [_class_of(evaluation.matches, k) for k in range(1, len(evaluation.class_names) + 1)]
 
 
-def _class_of(images: Sequence[dict[str, Any] | None], empty: np.ndarray) -> _Class:
-    shown = [(number, e) for number, e in enumerate(images) if e is not None]
-    numbers = [n for n, _ in shown]
-    image = _repeat(numbers, [len(e["dtScores"]) for _, e in shown])
-    objects = _repeat(numbers, [int(np.count_nonzero(e["gtIgnore"] == 0)) for _, e in shown])
-    scores = np.concatenate([np.zeros(0), *(e["dtScores"] for _, e in shown)])
-    ignored = np.concatenate([empty, *(e["dtIgnore"] for _, e in shown)], axis=1).astype(bool)
-    matched = np.concatenate([empty, *(e["dtMatches"] for _, e in shown)], axis=1).astype(bool)
-    true = matched & ~ignored
-    order = np.argsort(-scores, kind="stable")
-    last = np.flatnonzero(true.any(axis=0)[order])[-1:]
-    order = order[: int(last[0]) + 1 if len(last) else 0]
-    order = order[~ignored[:, order].all(axis=0)]
-    return _Class(image[order], true[:, order], ignored[:, order], objects)
+def _class_of(matches: Matches, label: int) -> _Class:
+    start, end = np.searchsorted(matches.label, [label, label + 1])
+    mine = slice(*np.searchsorted(matches.near, [start, end]))
+    near = matches.near[mine] - start
+    true = np.zeros((len(IOU_THRESHOLDS), end - start), dtype=bool)
+    true[:, near] = matches.true[0, :, mine]
+    ignored = np.repeat(~matches.sized[:1, start:end], len(true), axis=0) & ~true
+    ignored[:, near] |= matches.excused[0, :, mine]
+    last = int(near[matches.true[0, :, mine].any(axis=0)].max(initial=-1)) + 1
+    kept = np.flatnonzero(~ignored[:, :last].all(axis=0))
+    objects = matches.object_image[matches.object_label == label]
+    return _Class(matches.image[start + kept], true[:, kept], ignored[:, kept], objects)
 
 
 def _draw(random: np.random.Generator, images: int) -> np.ndarray:

@@ -1,13 +1,12 @@
-"""Detection metrics over plain arrays; pycocotools does the counting.
+"""Detection metrics over plain arrays: COCO's numbers.
 
-COCO's definitions: Lin et al., https://arxiv.org/abs/1405.0312.
+COCO's definitions: Lin et al., https://arxiv.org/abs/1405.0312. pycocotools is the reference, whose
+numbers these are to the last digits.
 """
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,14 +15,15 @@ from typing import Any
 
 import numpy as np
 
-from utils.boxes import to_xywh
+from utils.average_precision import LIMITS, Curves, curves
+from utils.matching import SIZES, Matches, match
+from utils.pairs import Boxes
 
-MAX_DETECTIONS = 100
-# pycocotools ignores an object whose area lies outside every range, at every object size.
-IGNORED_AREA = -1.0
 # Of a detection: it found no object; it counts for nothing.
 FALSE, IGNORED = -1, -2
 
+# The steps of IoU that a row is averaged over.
+IOU_STEPS = {"0.50:0.95": slice(None), "0.50": slice(0, 1), "0.75": slice(5, 6)}
 SUMMARY_ROWS = (
     ("AP", "0.50:0.95", "all", 100),
     ("AP", "0.50", "all", 100),
@@ -119,40 +119,34 @@ class CocoMetrics:
 
 
 class CocoEvaluation:
-    """pycocotools' evaluation of some images, run once and asked several questions.
+    """COCO's evaluation of some images, matched once and asked several questions.
 
     results: one entry an image; a repeated image_id counts once. Detections beyond 100 an image
-    and class do not count. ``coco`` is pycocotools' own COCOeval after ``evaluate()``.
+    and class do not count. ``matches`` is what was matched, images by their place in ``results``.
     """
 
     def __init__(self, results: Sequence[ImageResult], class_names: Sequence[str]) -> None:
         self.results = unique_images(results)
         self.class_names = tuple(class_names)
-        self.objects = {
-            name: sum(int(((r.true_labels == k) & ~r.difficult).sum()) for r in self.results)
-            for k, name in enumerate(class_names, start=1)
-        }
-        self.coco = _evaluate(self.results, len(self.class_names))
+        labels = _joined([r.true_labels[~r.difficult] for r in self.results], np.int64)
+        counts = np.bincount(labels, minlength=len(self.class_names) + 1).tolist()
+        self.objects = dict(zip(self.class_names, counts[1:], strict=False))
+        self.matches = _match(self.results, len(self.class_names))
 
     @cached_property
     def metrics(self) -> CocoMetrics:
         """The twelve numbers, and those of each class."""
-        if not any(self.objects.values()):
-            nan = math.nan
-            classes = dict.fromkeys(self.class_names, (nan,) * 3)
-            return CocoMetrics((nan,) * 12, classes, self.objects)
-        precision = self._precision
-        class_ap = {
-            name: (_mean(precision[:, :, k]), _mean(precision[0, :, k]), _mean(precision[5, :, k]))
-            for k, name in enumerate(self.class_names)
-        }
-        summary = tuple(math.nan if x < 0 else float(x) for x in self.coco.stats)
-        return CocoMetrics(summary, class_ap, self.objects)
+        return self._metrics(self._curves)
+
+    def metrics_above(self, score: float) -> CocoMetrics:
+        """The same without the detections whose score is lower than ``score``."""
+        return self._metrics(curves(self.matches.above(score)))
 
     def precision_curves(self) -> dict[str, np.ndarray]:
         """Precision at IoU 0.5 and recall 0, 0.01, ..., 1 of each class; nan without objects."""
+        precision = self._curves.precision[0, :, :, 0]
         return {
-            name: np.where(self._precision[0, :, k] < 0, np.nan, self._precision[0, :, k])
+            name: np.where(precision[:, k] < 0, np.nan, precision[:, k])
             for k, name in enumerate(self.class_names)
         }
 
@@ -162,24 +156,37 @@ class CocoEvaluation:
         The index of the object that a detection found under its name, ``FALSE`` for a false one
         and ``IGNORED`` for one that lies on a difficult object or beyond the 100.
         """
-        of_annotation = [(row, i) for row, r in enumerate(self.results) for i in range(r.objects)]
-        of_detection = [(row, i) for row, r in enumerate(self.results) for i in range(len(r.boxes))]
-        found = [np.full(len(r.boxes), IGNORED) for r in self.results]
-        everywhere = self.coco.params.areaRng[0]
-        for image in filter(None, self.coco.evalImgs):
-            if image["aRng"] != everywhere:
-                continue
-            matches, ignored = image["dtMatches"][0], image["dtIgnore"][0]
-            for number, match, ignore in zip(image["dtIds"], matches, ignored, strict=True):
-                row, column = of_detection[number - 1]  # ids begin at 1, in the order given
-                if not ignore:
-                    found[row][column] = of_annotation[int(match) - 1][1] if match else FALSE
-        return found
+        matches = self.matches
+        first_object = np.cumsum([0, *(r.objects for r in self.results)])
+        ends = np.cumsum([0, *(len(r.boxes) for r in self.results)])
+        decided = np.where(matches.sized[0], FALSE, IGNORED)
+        index = matches.found - first_object[matches.image[matches.near]]
+        decided[matches.near] = np.where(matches.true[0, 0], index, decided[matches.near])
+        decided[matches.near[matches.excused[0, 0]]] = IGNORED
+        found = np.full(ends[-1], IGNORED)
+        found[matches.row] = decided
+        return [found[start:end] for start, end in zip(ends[:-1], ends[1:], strict=True)]
 
-    @property
-    def _precision(self) -> np.ndarray:
-        # (IoU thresholds, recall steps, classes), of all areas, with 100 detections
-        return self.coco.eval["precision"][:, :, :, 0, -1]
+    @cached_property
+    def _curves(self) -> Curves:
+        return curves(self.matches)
+
+    def _metrics(self, measured: Curves) -> CocoMetrics:
+        precision = measured.precision[..., 0]
+        class_ap = {
+            name: (_mean(precision[:, :, k]), _mean(precision[0, :, k]), _mean(precision[5, :, k]))
+            for k, name in enumerate(self.class_names)
+        }
+        summary = tuple(_summary(measured, *row) for row in SUMMARY_ROWS)
+        return CocoMetrics(summary, class_ap, self.objects)
+
+
+def _summary(measured: Curves, kind: str, iou: str, area: str, detections: int) -> float:
+    """One of ``SUMMARY_ROWS``."""
+    size = list(SIZES).index(area)
+    if kind == "AP":
+        return _mean(measured.precision[IOU_STEPS[iou], :, :, size])
+    return _mean(measured.recall[IOU_STEPS[iou], :, size, LIMITS.index(detections)])
 
 
 def coco_metrics(results: Sequence[ImageResult], class_names: Sequence[str]) -> CocoMetrics:
@@ -206,63 +213,27 @@ def show(value: float) -> str:
     return "n/a" if math.isnan(value) else f"{value:.3f}"
 
 
-def _evaluate(results: Sequence[ImageResult], num_classes: int) -> Any:
-    # pycocotools prints its progress, and importing it is slow: both stay out of the way.
-    from pycocotools.coco import COCO
-    from pycocotools.cocoeval import COCOeval
-
-    truth = {
-        "images": [{"id": r.image_id} for r in results],
-        "categories": [{"id": k} for k in range(1, num_classes + 1)],
-        "annotations": [a for r in results for a in _annotations(r)],
-    }
-    for number, annotation in enumerate(truth["annotations"], start=1):
-        annotation["id"] = number  # from 1: pycocotools takes id 0 for "not matched"
-    detections = [d for r in results for d in _detections(r)]
-    with contextlib.redirect_stdout(io.StringIO()):
-        ground_truth = COCO()
-        ground_truth.dataset = truth
-        ground_truth.createIndex()
-        if detections:
-            found = ground_truth.loadRes(detections)
-        else:
-            found = COCO()
-            found.dataset = {**truth, "annotations": []}
-            found.createIndex()
-        evaluation = COCOeval(ground_truth, found, "bbox")
-        evaluation.evaluate()
-        evaluation.accumulate()
-        evaluation.summarize()
-    return evaluation
+def _match(results: Sequence[ImageResult], num_classes: int) -> Matches:
+    crowd = [np.zeros(r.objects, bool) if r.crowd is None else r.crowd for r in results]
+    return match(
+        _boxes([r.true_labels for r in results], [r.true_boxes for r in results]),
+        _joined([r.difficult for r in results], np.bool_),
+        _joined(crowd, np.bool_),
+        _boxes([r.labels for r in results], [r.boxes for r in results]),
+        _joined([r.scores for r in results], np.float32),
+        num_classes,
+    )
 
 
-def _annotations(result: ImageResult) -> list[dict[str, Any]]:
-    crowd = np.zeros(result.objects, dtype=bool) if result.crowd is None else result.crowd
-    boxes = to_xywh(result.true_boxes).tolist()
-    rows = zip(boxes, result.true_labels, result.difficult, crowd, strict=True)
-    return [
-        {
-            "image_id": result.image_id,
-            "category_id": int(label),
-            "bbox": box,
-            "area": IGNORED_AREA if difficult else box[2] * box[3],
-            "iscrowd": int(region),
-        }
-        for box, label, difficult, region in rows
-    ]
+def _boxes(labels: Sequence[np.ndarray], boxes: Sequence[np.ndarray]) -> Boxes:
+    image = np.repeat(np.arange(len(labels)), [len(x) for x in labels])
+    flat = [np.zeros((0, 4), np.float32), *(x.reshape(-1, 4) for x in boxes)]
+    return Boxes(image, _joined(labels, np.int64), np.concatenate(flat))
 
 
-def _detections(result: ImageResult) -> list[dict[str, Any]]:
-    rows = zip(to_xywh(result.boxes).tolist(), result.labels, result.scores, strict=True)
-    return [
-        {
-            "image_id": result.image_id,
-            "category_id": int(label),
-            "bbox": box,
-            "score": float(score),
-        }
-        for box, label, score in rows
-    ]
+def _joined(parts: Sequence[np.ndarray], dtype: type) -> np.ndarray:
+    """One array of this type or of a wider one, if a part needs it."""
+    return np.concatenate([np.zeros(0, dtype), *parts])
 
 
 def _mean(precision: np.ndarray) -> float:

@@ -1,0 +1,67 @@
+"""RetinaNet for a whole batch at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor
+from torchvision.models.detection import RetinaNet
+
+from model.detection import losses_and_detections
+from model.losses import retinanet_losses
+from model.matching import Objects, match
+from model.post_processing import PostProcessing
+
+
+class BatchedRetinaNet(RetinaNet):
+    """Torchvision's RetinaNet, with the same weights, losses and detections.
+
+    Torchvision matches, weighs and selects image by image and level by level, and waits for the
+    device dozens of times an image. Here a step of training never waits, and a batch of detections
+    a few times. In evaluation only images of one size share a forward pass, see
+    ``losses_and_detections``.
+    """
+
+    def forward(
+        self, images: Sequence[Tensor], targets: Sequence[dict[str, Any]] | None = None
+    ) -> Any:
+        """images: (3, H, W), uint8 or float in 0..1. See ``get_efficient_retinanet``."""
+        if not self.training:
+            return losses_and_detections(self, images, None)[1]
+        if targets is None:
+            raise ValueError("training needs targets, a dict of boxes and labels for each image")
+        batch, scaled = self.transform(images, targets)
+        features = list(self.backbone(batch.tensors).values())
+        return self.compute_loss(
+            scaled, self.head(features), self.anchor_generator(batch, features)
+        )
+
+    def compute_loss(
+        self,
+        targets: Sequence[dict[str, Any]],
+        head_outputs: dict[str, Tensor],
+        anchors: Sequence[Tensor],
+    ) -> dict[str, Tensor]:
+        """anchors: (A, 4), xyxy, the same for each image of the batch."""
+        objects = Objects.of(targets)
+        matcher = self.proposal_matcher
+        matches = match(objects, anchors[0], matcher.high_threshold, matcher.low_threshold)
+        return retinanet_losses(head_outputs, anchors[0], objects, matches)
+
+    def postprocess_detections(
+        self,
+        head_outputs: dict[str, list[Tensor]],
+        anchors: Sequence[Sequence[Tensor]],
+        image_shapes: Sequence[tuple[int, int]],
+    ) -> list[dict[str, Tensor]]:
+        """See ``PostProcessing``; anchors are those of each image, by level."""
+        process = PostProcessing(
+            self.score_thresh,
+            self.nms_thresh,
+            self.topk_candidates,
+            self.detections_per_img,
+            self.box_coder,
+        )
+        outputs = head_outputs["cls_logits"], head_outputs["bbox_regression"]
+        return process(*outputs, anchors[0], image_shapes)

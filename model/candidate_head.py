@@ -1,0 +1,83 @@
+"""RetinaNet's head for inference: boxes only where a detection can come from."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from torch import Tensor, nn
+from torchvision.models.detection.retinanet import RetinaNetHead
+
+from model.winograd import Tiles, WinogradConv, as_rows, replaceable
+
+
+class CandidateHead(nn.Module):
+    """Computes what torchvision's head computes, in float32, with less work.
+
+    Both towers run over all levels at once. A location of which no class reaches the threshold
+    gives no detection, whatever its box: the box tower is evaluated only around the others, on
+    pictures with a few objects close to nowhere. What it needs grows by one location a layer.
+
+    head: whose weights are taken over. score_thresh: of the model that uses it; None for every box.
+    """
+
+    def __init__(self, head: RetinaNetHead, score_thresh: float | None) -> None:
+        super().__init__()
+        scores, boxes = head.classification_head, head.regression_head
+        self.num_classes = scores.num_classes
+        # Rounding must not lose a candidate, and one too many costs nothing.
+        self.cut = None if score_thresh is None else _logit(score_thresh) - 1e-3
+        self.score_tower = _tower([*scores.conv, scores.cls_logits])
+        self.box_tower = _tower([*boxes.conv, boxes.bbox_reg])
+
+    def forward(self, features: list[Tensor]) -> dict[str, Tensor]:
+        """features: float32 (B, C, H, W) each.
+
+        Returns ``cls_logits`` (B, anchors, classes) and ``bbox_regression`` (B, anchors, 4), which
+        is zero at locations where no class reaches the threshold.
+        """
+        batch = len(features[0])
+        rows, tiles = as_rows(features)
+        logits = rows
+        for convolution in self.score_tower:
+            logits = convolution(logits, tiles)
+        boxes = rows
+        for convolution, needed in zip(self.box_tower, self._needed(logits, tiles), strict=True):
+            boxes = convolution(boxes, needed)
+        return {
+            "cls_logits": logits[:-1].view(batch, -1, self.num_classes),
+            "bbox_regression": boxes[:-1].view(batch, -1, 4),
+        }
+
+    def _needed(self, logits: Tensor, tiles: Tiles) -> list[Tiles]:
+        """What each layer of the box tower has to compute."""
+        if self.cut is None:
+            return [tiles] * len(self.box_tower)
+        wanted = (logits > self.cut).any(dim=1)
+        wanted[-1] = False
+        needed = [tiles.writing(wanted)]
+        while len(needed) < len(self.box_tower):
+            wanted = tiles.around(wanted)
+            needed.insert(0, tiles.writing(wanted))
+        return needed
+
+
+def _logit(probability: float) -> float:
+    return math.log(probability / (1 - probability)) if probability > 0 else -math.inf
+
+
+def _tower(modules: list[Any]) -> nn.ModuleList:
+    *inner, last = modules
+    return nn.ModuleList([*(WinogradConv(m[0], relu=True) for m in inner), WinogradConv(last)])
+
+
+def has_plain_towers(head: nn.Module) -> bool:
+    """Whether the head is torchvision's with convolutions and ReLUs alone, without norms."""
+    if not isinstance(head, RetinaNetHead):
+        return False
+    towers = (head.classification_head.conv, head.regression_head.conv)
+    return all(
+        len(layer) == 2 and replaceable(layer[0]) and isinstance(layer[1], nn.ReLU)
+        for tower in towers
+        for layer in tower
+    )

@@ -1,0 +1,62 @@
+"""A detector made ready to detect, and for nothing else."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+from torchvision.models.detection import RetinaNet
+
+from model.candidate_head import CandidateHead, has_plain_towers
+from model.winograd import WinogradConv2d, replaceable
+from utils.hardware import Machine
+
+
+def for_inference(
+    model: RetinaNet, machine: Machine | None = None, *, losses: bool = False
+) -> RetinaNet:
+    """A copy in evaluation mode that gives the same detections, faster.
+
+    Batch norm is folded into the convolutions before it. In float32 on a CPU, 3x3 convolutions take
+    fewer multiplications (``WinogradConv``) and boxes are computed only where there are candidates
+    (``CandidateHead``). In bfloat16 the weights are converted once and not at each call.
+
+    model: ours or torchvision's RetinaNet; it stays as it is, and weights that need no change are
+    shared with it. machine: by default the model's device, float32. losses: compute
+    every box, which losses need and detections do not.
+    """
+    device = next(model.parameters()).device
+    machine = machine or Machine(device, "fp32")
+    # New names for the same memory: what happens to the copy's must not happen to the model's.
+    shared: dict[int, Tensor] = {id(b): b.detach() for b in model.buffers()}
+    shared |= {id(p): nn.Parameter(p.detach(), requires_grad=False) for p in model.parameters()}
+    fast = copy.deepcopy(model, shared).to(machine.device)
+    for module in fast.modules():
+        if hasattr(module, "fold_batch_norms"):
+            module.fold_batch_norms()
+    if machine.precision == "fp32" and machine.device.type == "cpu":
+        _save_multiplications(fast, every_box=losses)
+    elif machine.precision == "bf16":
+        _convert_weights(fast)
+    return fast.requires_grad_(False).eval()
+
+
+def _save_multiplications(fast: RetinaNet, every_box: bool) -> None:
+    if has_plain_towers(fast.head):
+        fast.head = CandidateHead(fast.head, None if every_box else fast.score_thresh)
+    for parent in fast.backbone.fpn.layer_blocks:
+        if replaceable(parent[0]):
+            parent[0] = WinogradConv2d(parent[0])
+
+
+def _convert_weights(fast: RetinaNet) -> None:
+    for part in (
+        fast.backbone.body,
+        fast.backbone.fpn.inner_blocks,
+        fast.backbone.fpn.layer_blocks,
+    ):
+        for module in part.modules():
+            if isinstance(module, nn.Conv2d):
+                module.to(torch.bfloat16)
+    fast.head.to(torch.bfloat16)

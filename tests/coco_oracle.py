@@ -1,0 +1,88 @@
+"""pycocotools, run the plain way on what the official files would hold."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from utils.metrics import FALSE, IGNORED, ImageResult
+
+
+def official(results: Sequence[ImageResult], num_classes: int) -> COCOeval:
+    """The official tool after all its steps; images in the order of their ids."""
+    truth = json.loads(json.dumps(_truth(results, num_classes)))
+    detections = json.loads(json.dumps(_detections(results)))
+    with contextlib.redirect_stdout(io.StringIO()):
+        ground_truth, found = COCO(), COCO()
+        ground_truth.dataset = truth
+        found.dataset = {**truth, "annotations": []}
+        ground_truth.createIndex()
+        found.createIndex()
+        if detections:  # it cannot load none
+            found = ground_truth.loadRes(detections)
+        evaluation = COCOeval(ground_truth, found, "bbox")
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    return evaluation
+
+
+def official_objects_found(results: Sequence[ImageResult], evaluation: COCOeval) -> list[list[int]]:
+    """What ``CocoEvaluation.objects_found`` promises, read from the official tool."""
+    of_annotation = [i for r in results for i in range(r.objects)]
+    of_detection = [(row, i) for row, r in enumerate(results) for i in range(len(r.boxes))]
+    found = [[IGNORED] * len(r.boxes) for r in results]
+    for image in filter(None, evaluation.evalImgs):
+        if image["aRng"] == evaluation.params.areaRng[0]:
+            rows = zip(image["dtIds"], image["dtMatches"][0], image["dtIgnore"][0], strict=True)
+            for number, match, ignored in rows:
+                row, column = of_detection[number - 1]
+                if not ignored:
+                    found[row][column] = of_annotation[int(match) - 1] if match else FALSE
+    return found
+
+
+def _truth(results: Sequence[ImageResult], num_classes: int) -> dict[str, Any]:
+    annotations = []
+    for r in results:
+        crowd = [False] * r.objects if r.crowd is None else r.crowd
+        rows = zip(r.true_boxes.tolist(), r.true_labels, r.difficult, crowd, strict=True)
+        for (x, y, right, bottom), label, difficult, region in rows:
+            width, height = right - x, bottom - y
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,  # 0 would mean "not matched"
+                    "image_id": r.image_id,
+                    "category_id": int(label),
+                    "bbox": [x, y, width, height],
+                    # An area outside every range is ignored at every size.
+                    "area": -1 if difficult else width * height,
+                    "iscrowd": int(region),
+                }
+            )
+    return {
+        "images": [{"id": r.image_id} for r in results],
+        "categories": [{"id": k + 1, "name": str(k)} for k in range(num_classes)],
+        "annotations": annotations,
+    }
+
+
+def _detections(results: Sequence[ImageResult]) -> list[dict[str, Any]]:
+    return [
+        {
+            "image_id": r.image_id,
+            "category_id": int(label),
+            "bbox": [x, y, right - x, bottom - y],
+            "score": float(score),
+        }
+        for r in results
+        for (x, y, right, bottom), label, score in zip(
+            r.boxes.tolist(), r.labels, r.scores, strict=True
+        )
+    ]
