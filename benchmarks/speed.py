@@ -1,172 +1,239 @@
-"""How fast the detector is beside what it is built from: ``python -m benchmarks.speed``.
+"""How fast the detector is beside its peers, on the same work: ``python -m benchmarks.speed``.
 
 Side by side in one process, repeats interleaved, medians and their ratios. The *reference* is
 torchvision's ``RetinaNet`` over torchvision's ``efficientnet_b0().features`` with
 ``BackboneWithFPN``, tapped at the same stages, in float32, eager: what the original project runs.
+It gets our weights, and a speed without equal results does not count.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import statistics
-import time
-from collections.abc import Callable
+import math
+import os
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
-import torchvision
-from rich.console import Console
-from rich.table import Table
-from torch import Tensor
-from torchvision.models import efficientnet_b0
-from torchvision.models.detection import RetinaNet, retinanet_resnet50_fpn
-from torchvision.models.detection.backbone_utils import BackboneWithFPN
-from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
-from model.efficient_retinanet import get_efficient_retinanet, make_anchor_generator
-from utils.hardware import Machine
+from benchmarks import other_works, peers, report
+from benchmarks.memory import peak_gigabytes
+from benchmarks.photographs import photographs
+from benchmarks.report import Row
+from benchmarks.same_weights import greatest_difference, mirrored
+from benchmarks.timing import interleaved
+from model.detection import losses_and_detections
+from utils.errors import UserError
+from utils.hardware import choose_precision
 
-NUM_CLASSES = 7
-CHANNELS = [40, 80, 112, 192, 320, 1280]
-
-
-def reference_b0(image_size: int) -> RetinaNet:
-    """Torchvision's parts, put together as the original project does."""
-    features = efficientnet_b0(weights=None).features
-    backbone = BackboneWithFPN(
-        features,
-        return_layers={str(stage): str(tap) for tap, stage in enumerate(range(3, 9))},
-        in_channels_list=CHANNELS,
-        out_channels=256,
-        extra_blocks=LastLevelP6P7(256, 256),
-    )
-    return RetinaNet(
-        backbone,
-        NUM_CLASSES,
-        anchor_generator=make_anchor_generator(),
-        min_size=image_size,
-        max_size=image_size,
-        detections_per_img=100,
-    )
+WORKS = ("inference", "training", "memory", "loading", "map", "start")
+# Height and width, multiples of 32: 378x504 photographs at 512 px and at torchvision's 800/1333.
+SIZES = {"512": (384, 512), "800": (800, 1056), "64": (64, 64)}
+SAME_SCORES, SAME_BOXES = 1e-4, 1e-4  # boxes: of the longer side
+SAME_LOSSES = 1e-4
 
 
-def resnet50(image_size: int) -> RetinaNet:
-    return retinanet_resnet50_fpn(
-        weights=None,
-        weights_backbone=None,
-        num_classes=NUM_CLASSES,
-        min_size=image_size,
-        max_size=image_size,
-    )
+@dataclass(frozen=True)
+class Plan:
+    cards: Path
+    sizes: tuple[str, ...]
+    batches: tuple[int, ...]
+    training_batches: tuple[int, ...]
+    repeats: int
+    images_to_score: int
+    checkpoint: Path | None
+    device: torch.device
+    low_precision: bool
 
 
-def ours(image_size: int) -> RetinaNet:
-    return get_efficient_retinanet(NUM_CLASSES, backbone_weights="none", image_size=image_size)
-
-
-def pictures(count: int, image_size: int, device: torch.device) -> tuple[list, list]:
-    """Noise with three boxes each; the work of a forward pass does not depend on the content."""
-    generator = torch.Generator().manual_seed(0)
-    shape = (3, image_size * 3 // 4, image_size)
-    images = [torch.rand(shape, generator=generator).to(device) for _ in range(count)]
-    corner = torch.tensor([[0.1, 0.1], [0.4, 0.2], [0.5, 0.5]]) * image_size * 0.75
-    boxes = torch.cat([corner, corner + image_size * 0.2], dim=1).to(device)
-    labels = torch.tensor([1, 2, 3], device=device)
-    return images, [{"boxes": boxes, "labels": labels} for _ in range(count)]
-
-
-def training_step(model: RetinaNet, machine: Machine, images: list, targets: list) -> Callable:
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5)
-    model.train().to(machine.device)
-
-    def step() -> None:
-        with machine.autocast():
-            loss: Tensor = sum(model(images, targets).values())
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-
-    return step
-
-
-def inference(model: RetinaNet, machine: Machine, images: list) -> Callable:
-    model.eval().to(machine.device)
-
-    @torch.no_grad()
-    def detect() -> None:
-        with machine.autocast():
-            model(images)
-
-    return detect
-
-
-def interleaved_medians(
-    works: dict[str, Callable[[], None]], repeats: int, device: torch.device
-) -> dict[str, float]:
-    """Median seconds of each; every repeat runs all of them, after a round that does not count."""
-    seconds: dict[str, list[float]] = {name: [] for name in works}
-    for repeat in range(repeats + 1):
-        for name, work in works.items():
-            start = time.perf_counter()
-            work()
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)
-            if repeat:
-                seconds[name].append(time.perf_counter() - start)
-    return {name: statistics.median(values) for name, values in seconds.items()}
-
-
-def measure(image_size: int, repeats: int, device: torch.device) -> list[dict]:
-    exact, fast = Machine(device, "fp32"), Machine(device, "bf16")
-    rows = []
-    for work, batch in (("inference", 1), ("training step", 4)):
-        images, targets = pictures(batch, image_size, device)
-        candidates = {
-            "reference b0, fp32": (reference_b0(image_size), exact),
-            "torchvision resnet50, fp32": (resnet50(image_size), exact),
-            "ours b0, fp32": (ours(image_size), exact),
-            "ours b0, bf16": (ours(image_size), fast),
-        }
-        works = {
-            name: inference(model, machine, images)
-            if work == "inference"
-            else training_step(model, machine, images, targets)
-            for name, (model, machine) in candidates.items()
-        }
-        medians = interleaved_medians(works, repeats, device)
-        base = medians["reference b0, fp32"]
-        rows += [
-            {
-                "work": f"{work}, batch {batch}, {image_size} px",
-                "model": name,
-                "seconds": seconds,
-                "times as fast": base / seconds,
-            }
-            for name, seconds in medians.items()
-        ]
-    return rows
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--image-size", type=int, default=512)
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--json", type=Path, help="also write the rows to this file")
-    options = parser.parse_args()
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    rows = measure(options.image_size, options.repeats, device)
-    versions = f"torch {torch.__version__}, torchvision {torchvision.__version__}"
-    title = f"{Machine(device, 'fp32')}; {versions}"
-    table = Table(title=title)
-    for column in rows[0]:
-        table.add_column(column)
-    for row in rows:
-        table.add_row(*(f"{v:.3f}" if isinstance(v, float) else v for v in row.values()))
-    Console().print(table)
+def main(arguments: list[str] | None = None) -> int:
+    options = _options(arguments)
+    try:
+        plan = _plan(options)
+        rows = []
+        for work in options.only:
+            for row in MEASURES[work](plan):
+                print(row, flush=True)
+                rows.append(row)
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 2
+    weights = str(plan.checkpoint or "random, scaled to give about 300 candidates a picture")
+    report.show(rows)
     if options.json:
-        options.json.write_text(json.dumps({"machine": title, "rows": rows}, indent=2) + "\n")
+        options.json.write_text(report.as_json(rows, weights))
+    if options.markdown:
+        options.markdown.write_text(report.as_markdown(rows, weights))
+    return 0
 
+
+def _options(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    default = os.environ.get("CARDS_DIR", "../shared/play_cards")
+    parser.add_argument("--cards", type=Path, default=Path(default), help="real photographs")
+    parser.add_argument("--only", type=_some_of(WORKS), default=WORKS, help="of " + ",".join(WORKS))
+    parser.add_argument("--image-size", type=_some_of(SIZES), default=("512", "800"))
+    parser.add_argument("--batches", type=_numbers, default=(1, 16))
+    parser.add_argument("--training-batches", type=_numbers, default=(4, 16))
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--images-to-score", type=int, default=5000)
+    parser.add_argument("--checkpoint", type=Path, help="a trained b0 instead of random weights")
+    parser.add_argument("--device", choices=("cpu", "cuda"))
+    parser.add_argument(
+        "--bf16", action="store_true", help="measure bf16 on a CPU without instructions for it too"
+    )
+    parser.add_argument("--json", type=Path, help="also write the rows to this file")
+    parser.add_argument("--markdown", type=Path, help="also write the tables to this file")
+    return parser.parse_args(arguments)
+
+
+def _some_of(known: object) -> Callable[[str], tuple[str, ...]]:
+    def parse(text: str) -> tuple[str, ...]:
+        names = tuple(text.split(","))
+        if not set(names) <= set(known):  # type: ignore[call-overload]
+            raise argparse.ArgumentTypeError(f"{text}: expected some of {', '.join(known)}")  # type: ignore[call-overload]
+        return names
+
+    return parse
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in text.split(","))
+
+
+def _plan(options: argparse.Namespace) -> Plan:
+    if not options.cards.is_dir():
+        raise UserError(f"--cards {options.cards}: no such folder; give the real photographs.")
+    has_cuda = torch.cuda.is_available()
+    device = torch.device(options.device or ("cuda" if has_cuda else "cpu"))
+    return Plan(
+        cards=options.cards,
+        sizes=options.image_size,
+        batches=options.batches,
+        training_batches=options.training_batches,
+        repeats=options.repeats,
+        images_to_score=options.images_to_score,
+        checkpoint=options.checkpoint,
+        device=device,
+        low_precision=options.bf16 or choose_precision("auto", device) == "bf16",
+    )
+
+
+def _detectors(plan: Plan, work: str, batches: tuple[int, ...]) -> Iterator[Row]:
+    for size in plan.sizes:
+        images, targets = photographs(plan.cards, SIZES[size], max(batches))
+        ours = peers.our_b0(max(SIZES[size]), images, plan.checkpoint)
+        names = [n for n in peers.NAMES if plan.low_precision or not n.endswith("bf16")]
+        made = {n: peers.one_peer(n, ours, work, SIZES[size], plan.device) for n in names}
+        found = {name: peer for name, peer in made.items() if peer}
+        on_device = [image.to(plan.device) for image in images]
+        truth = [{k: v.to(plan.device) for k, v in target.items()} for target in targets]
+        for batch in batches:
+            given = on_device[:batch], truth[:batch]
+            agreement = _agreement(found, ours.to(plan.device), work, *given)
+            runs = {
+                name: peers.inference(peer, given[0])
+                if work == "inference"
+                else peers.training(peer, *given)
+                for name, peer in found.items()
+            }
+            medians = interleaved(runs, plan.repeats)
+            title = f"{work}, batch {batch}, {size} px"
+            for name, seconds in medians.items():
+                yield Row(
+                    title,
+                    name,
+                    seconds,
+                    medians[peers.REFERENCE] / seconds,
+                    **agreement.get(name, {}),
+                )
+
+
+@torch.no_grad()
+def _agreement(
+    found: dict[str, peers.Peer],
+    ours: torch.nn.Module,
+    work: str,
+    images: peers.Images,
+    targets: peers.Targets,
+) -> dict[str, dict]:
+    """Whether ours in float32 gives what the reference gives, on the pictures that are timed."""
+    name = "ours b0, fp32"
+    oracle = mirrored(found[peers.REFERENCE].model.eval())
+    if work == "training":
+        losses = [losses_and_detections(m.eval(), images, targets)[0] for m in (ours, oracle)]
+        pairs = zip(*(loss.values() for loss in losses), strict=True)
+        gap = max(abs(float(a) - float(b)) / float(b) for a, b in pairs)
+        return {name: {"difference": f"losses {gap:.0e}", "is_equal": gap <= SAME_LOSSES}}
+    detections = found[name].model(images)
+    scores, boxes = greatest_difference(detections, oracle(images))
+    side = max(images[0].shape[-2:])
+    count = sum(len(d["scores"]) for d in detections) / len(images)
+    return {
+        name: {
+            "difference": f"scores {scores:.0e}, boxes {boxes:.0e} px, {count:.0f} a picture",
+            "is_equal": scores <= SAME_SCORES and boxes <= SAME_BOXES * side,
+        }
+    }
+
+
+def measure_inference(plan: Plan) -> Iterator[Row]:
+    yield from _detectors(plan, "inference", plan.batches)
+
+
+def measure_training(plan: Plan) -> Iterator[Row]:
+    yield from _detectors(plan, "training", plan.training_batches)
+
+
+def measure_memory(plan: Plan) -> Iterator[Row]:
+    size = plan.sizes[0]
+    for work, batch in (("inference", plan.batches[0]), ("training", plan.training_batches[0])):
+        names = [n for n in peers.NAMES if plan.low_precision or not n.endswith("bf16")]
+        peaks = {name: peak_gigabytes(name, work, SIZES[size], batch, plan.cards) for name in names}
+        for name, peak in peaks.items():
+            if not math.isnan(peak):
+                title = f"peak memory, {work}, batch {batch}, {size} px"
+                yield Row(title, name, peak, peaks[peers.REFERENCE] / peak, unit="GB")
+
+
+def measure_loading(plan: Plan) -> Iterator[Row]:
+    medians = interleaved(other_works.loaders(plan.cards), plan.repeats)
+    base = next(iter(medians.values()))
+    for name, seconds in medians.items():
+        yield Row("an epoch of the training cards", name, seconds, base / seconds)
+
+
+def measure_map(plan: Plan) -> Iterator[Row]:
+    count = plan.images_to_score
+    works = other_works.scorers(count)
+    summaries = {name: work() for name, work in works.items()}
+    gap = np.nanmax(np.abs(np.subtract(*summaries.values())))
+    medians = interleaved(works, min(plan.repeats, 3))
+    for name, seconds in medians.items():
+        agreement = {"difference": f"{gap:.0e}", "is_equal": bool(gap <= 1e-9)}
+        ratio = medians[other_works.PYCOCOTOOLS] / seconds
+        equal = agreement if name == other_works.OURS else {}
+        yield Row(f"mAP of {count} images, 100 detections each", name, seconds, ratio, **equal)
+
+
+def measure_start(plan: Plan) -> Iterator[Row]:
+    medians = interleaved(other_works.starters(), plan.repeats)
+    base = next(iter(medians.values()))
+    for name, seconds in medians.items():
+        yield Row("start-up", name, seconds, base / seconds)
+
+
+MEASURES: dict[str, Callable[[Plan], Iterator[Row]]] = {
+    "inference": measure_inference,
+    "training": measure_training,
+    "memory": measure_memory,
+    "loading": measure_loading,
+    "map": measure_map,
+    "start": measure_start,
+}
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,0 +1,130 @@
+"""What a run spends its time on besides the detector: loading, scoring, starting."""
+
+from __future__ import annotations
+
+import csv
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torchvision.transforms.v2 import functional as F
+
+from benchmarks.photographs import training_split
+from data.augmentation import TrainingTransform, training_canvas
+from data.dataset import Dataset, collate_fn, make_loader
+from utils.metrics import ImageResult, coco_metrics
+
+BATCH = 8
+PYCOCOTOOLS, OURS = "pycocotools", "ours"
+
+
+class TableScanned(torch.utils.data.Dataset):
+    """How the original reads an item: scan the whole table for its rows, then decode its file."""
+
+    def __init__(self, cards: Path, split: Dataset) -> None:
+        with open(cards / "train_labels.csv", newline="", encoding="utf-8-sig") as file:
+            self.table = list(csv.DictReader(file))
+        self.paths = [split.path(i) for i in range(len(split))]
+        self.labels = {name: i for i, name in enumerate(split.class_names, start=1)}
+        self.transform: Any = None
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, dict[str, Any]]:
+        path = self.paths[index]
+        rows = [row for row in self.table if row["filename"] == path.name]
+        sides = ("xmin", "ymin", "xmax", "ymax")
+        target = {
+            "boxes": torch.tensor([[float(row[side]) for side in sides] for row in rows]),
+            "labels": torch.tensor([self.labels[row["class"]] for row in rows]),
+        }
+        return F.to_image(Image.open(path).convert("RGB")), target
+
+
+def loaders(cards: Path) -> dict[str, Callable[[], Any]]:
+    """An epoch of the training split, pictures as they are; ours with and without its cache."""
+    split = training_split(cards)
+    scanned = torch.utils.data.DataLoader(
+        TableScanned(cards, split), batch_size=BATCH, collate_fn=collate_fn
+    )
+    plain = make_loader(split, BATCH)
+    kept = make_loader(split.cached(), BATCH)
+    sizes = (annotation.size for annotation in split.annotations)
+    transform = TrainingTransform(training_canvas(sizes, 512))
+    augmented = make_loader(split.cached().with_transform(transform), BATCH, shuffle=True)
+    named = {
+        "as the original: scan the table, decode": scanned,
+        "ours, decoded each time": plain,
+        "ours, --cache": kept,
+        "ours, --cache, with augmentation at 512 px": augmented,
+    }
+    return {name: lambda loader=loader: list(loader) for name, loader in named.items()}
+
+
+def detections(images: int, seed: int = 0, classes: int = 20) -> list[ImageResult]:
+    """About 7 objects an image and 100 detections, some of which are near an object."""
+    random = np.random.default_rng(seed)
+    return [_image(random, number, classes) for number in range(1, images + 1)]
+
+
+def _image(random: np.random.Generator, number: int, classes: int) -> ImageResult:
+    count = int(random.integers(1, 14))
+    corners = random.uniform(0, 400, (count, 2))
+    true_boxes = np.concatenate([corners, corners + random.uniform(8, 200, (count, 2))], axis=1)
+    true_labels = random.integers(1, classes + 1, count)
+    near = random.integers(count, size=100)
+    is_near = random.random(100) < 0.4
+    boxes = true_boxes[near] + random.normal(0, 8, (100, 4)) * [1, 1, 1, 1]
+    boxes[~is_near] += random.uniform(-200, 200, (int((~is_near).sum()), 1))
+    boxes[:, 2:] = np.maximum(boxes[:, 2:], boxes[:, :2] + 1)
+    labels = np.where(is_near, true_labels[near], random.integers(1, classes + 1, 100))
+    scores = random.random(100)
+    return ImageResult(
+        number, true_boxes, true_labels, np.zeros(count, dtype=bool), boxes, scores, labels
+    )
+
+
+def scorers(images: int, classes: int = 20) -> dict[str, Callable[[], np.ndarray]]:
+    """Each gives COCO's twelve numbers of the same detections."""
+    from tests.coco_oracle import official
+
+    results = detections(images, classes=classes)
+    names = [str(number) for number in range(classes)]
+    return {
+        PYCOCOTOOLS: lambda: np.asarray(official(results, classes).stats),
+        OURS: lambda: np.asarray(coco_metrics(results, names).summary),
+    }
+
+
+def starters() -> dict[str, Callable[[], Any]]:
+    """Processes that end when they are ready to work."""
+    reference = (
+        "from torchvision.models import efficientnet_b0;"
+        "from torchvision.models.detection import retinanet_resnet50_fpn;"
+        "efficientnet_b0(weights=None);"
+        "retinanet_resnet50_fpn(weights=None, weights_backbone=None)"
+    )
+    ours = (
+        "from model.efficient_retinanet import get_efficient_retinanet;"
+        "get_efficient_retinanet(7, backbone_weights='none')"
+    )
+    commands = {
+        "import torchvision, build b0 and a RetinaNet": ["-c", reference],
+        "import ours, build b0": ["-c", ours],
+        "python main.py --help": ["main.py", "--help"],
+        "python main.py -l missing.pth": ["main.py", "-l", "missing.pth"],
+    }
+    return {name: lambda command=command: _run(command) for name, command in commands.items()}
+
+
+def _run(command: list[str]) -> None:
+    subprocess.run(
+        [sys.executable, "-W", "ignore", *command], capture_output=True, env={**os.environ}
+    )

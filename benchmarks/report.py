@@ -1,0 +1,112 @@
+"""The benchmark's rows as tables, JSON and Markdown, with the machine they were measured on."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+PACKAGES = ("torch", "torchvision", "efficientnet-pytorch", "effdet", "pycocotools", "pillow")
+COLUMNS = ("work", "candidate", "median", "times as good", "against the reference")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One candidate at one work. ratio: of the reference's value to this one; more is better.
+
+    difference: how far its results are from the reference's, where that was compared.
+    """
+
+    work: str
+    candidate: str
+    value: float
+    ratio: float
+    difference: str = ""
+    is_equal: bool = True
+    unit: str = "s"
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        ratio = f"{self.ratio:.2f}" if self.is_equal else "NOT EQUAL"
+        value = f"{self.value:.3f} {self.unit}"
+        return self.work, self.candidate, value, ratio, self.difference
+
+
+def show(rows: Sequence[Row]) -> None:
+    table = Table(*COLUMNS, title=machine())
+    for row in rows:
+        table.add_row(*row.cells)
+    Console().print(table)
+
+
+def as_json(rows: Sequence[Row], weights: str) -> str:
+    content = {**_facts(weights), "rows": [dataclasses.asdict(row) for row in rows]}
+    return json.dumps(content, indent=2) + "\n"
+
+
+def as_markdown(rows: Sequence[Row], weights: str) -> str:
+    """A table for each work."""
+    facts = _facts(weights)
+    lines = [f"- {name}: {value}" for name, value in facts.items()]
+    for work, group in groupby(rows, key=lambda row: row.work):
+        lines += ["", f"### {work[0].upper()}{work[1:]}", ""]
+        lines += ["| " + " | ".join(COLUMNS[1:]) + " |", "|---|---|---|---|"]
+        lines += ["| " + " | ".join(row.cells[1:]) + " |" for row in group]
+    if not torch.cuda.is_available():
+        lines += ["", "GPU: not measured."]
+    return "\n".join(lines) + "\n"
+
+
+def machine() -> str:
+    """Processor or card, threads and memory."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
+    processor = f"{_processor()}, {torch.get_num_threads()} threads, {memory:.0f} GB"
+    capability = f"{torch.backends.cpu.get_cpu_capability()}"
+    card = f"; {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
+    return f"{processor}, {capability}{card}"
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def _facts(weights: str) -> dict[str, Any]:
+    return {
+        "machine": machine(),
+        "python": platform.python_version(),
+        "packages": ", ".join(f"{name} {_version(name)}" for name in PACKAGES),
+        "commit": _commit(),
+        "date": date.today().isoformat(),
+        "weights": weights,
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _commit() -> str:
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=10"]
+    result = subprocess.run(command, capture_output=True, text=True)
+    return result.stdout.strip() or "unknown"
