@@ -15,7 +15,6 @@ from efficientnet_pytorch import EfficientNet
 from torch import Tensor, nn
 from torchvision.models.detection import RetinaNet
 from torchvision.models.detection.anchor_utils import AnchorGenerator
-from torchvision.models.detection.retinanet import RetinaNetHead
 from torchvision.ops import FeaturePyramidNetwork
 
 from model.anchors import Float32AnchorGenerator
@@ -24,6 +23,7 @@ from model.batched_retinanet import BatchedRetinaNet
 from model.efficientnet_body import EfficientNetBody
 from model.extra_levels import ExtraLevels
 from model.frozen_batch_norm import freeze_batch_norms
+from model.heads import Float32Head
 from model.resnet_retinanet import make_resnet50_anchors, make_resnet50_pyramid
 from model.transform import LongerSideTransform
 from utils.errors import UserError, did_you_mean
@@ -71,16 +71,6 @@ class EfficientNetPyramid(nn.Module):
 
     def forward(self, images: Tensor) -> OrderedDict[str, Tensor]:
         return self.fpn(self.body(images))
-
-
-class Float32Head(RetinaNetHead):
-    """Torchvision's head; its outputs leave in float32, whatever autocast computed them in.
-
-    Losses, box decoding and the ranking of scores need more than bfloat16's eight bits.
-    """
-
-    def forward(self, x: list[Tensor]) -> dict[str, Tensor]:
-        return {name: output.float() for name, output in super().forward(x).items()}
 
 
 def make_anchor_generator(anchor_scale: float = 1.0) -> AnchorGenerator:

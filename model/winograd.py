@@ -10,9 +10,9 @@ a pyramid share the matrix products of the large ones.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -54,6 +54,12 @@ class Tiles(NamedTuple):
     reads: Tensor
     writes: Tensor
     rows: int
+
+    def parts(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Reads and writes of some tiles at a time."""
+        for start in range(0, self.reads.shape[1], TILES_AT_ONCE):
+            some = slice(start, start + TILES_AT_ONCE)
+            yield self.reads[:, some], self.writes[:, some]
 
     def around(self, wanted: Tensor) -> Tensor:
         """wanted: bool (rows + 1,), locations. Returns them and their eight neighbours."""
@@ -102,56 +108,106 @@ def as_rows(maps: Sequence[Tensor]) -> tuple[Tensor, Tiles]:
     return torch.cat([rows, rows.new_zeros(1, channels)]), tiles_of(batch, shapes)
 
 
+def spread_kernel(weight: Tensor) -> Tensor:
+    """weight: (K, C, 3, 3). Returns (36, C, K), what a tile is multiplied by."""
+    kernel = weight.new_tensor(_KERNEL)
+    return torch.einsum("ij,ocjk,lk->ilco", kernel, weight, kernel).flatten(0, 1).contiguous()
+
+
+def convolve(rows: Tensor, tiles: Tiles, spread: Tensor, bias: Tensor | None) -> Tensor:
+    """rows: float32 (rows + 1, C), spread: (36, C, K). Returns (rows + 1, K).
+
+    Zeros where no tile writes. No gradients: for those, ``trainable_convolution``.
+    """
+    inputs, outputs = rows.new_tensor(_INPUT), rows.new_tensor(_OUTPUT)
+    out = rows.new_zeros(len(rows), spread.shape[2])
+    for reads, writes in tiles.parts():
+        products = torch.bmm(_seen(rows, reads, inputs), spread)
+        results = _both_ways(outputs, products).view(-1, products.shape[2])
+        if bias is not None:
+            results += bias
+        out.index_copy_(0, writes.flatten(), results)
+    out[-1] = 0
+    return out
+
+
+def trainable_convolution(rows: Tensor, tiles: Tiles, convolution: nn.Conv2d) -> Tensor:
+    """``convolve`` with all tiles, with gradients for the rows and the convolution's weights."""
+    return _Convolution.apply(rows, convolution.weight, convolution.bias, tiles)
+
+
+class _Convolution(torch.autograd.Function):
+    """Keeps its input alone for the way back: the tiles would be more than twice as much."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, rows: Tensor, weight: Tensor, bias: Tensor | None, tiles: Tiles
+    ) -> Tensor:
+        ctx.save_for_backward(rows, weight)
+        ctx.tiles = tiles
+        return convolve(rows, tiles, spread_kernel(weight), bias)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        (gradient,) = gradients  # its last row is zero, as that of what follows is
+        rows, weight = ctx.saved_tensors
+        needs_rows, needs_weight, needs_bias, _ = ctx.needs_input_grad
+        of_rows = of_weight = None
+        if needs_rows:
+            # What a location gave to its neighbours comes back from them: the kernel turned round.
+            back = spread_kernel(weight.flip(2, 3).transpose(0, 1))
+            of_rows = convolve(gradient, ctx.tiles, back, None)
+        if needs_weight:
+            of_weight = _weight_gradient(rows, gradient, ctx.tiles)
+        return of_rows, of_weight, gradient.sum(dim=0) if needs_bias else None, None
+
+
+def _weight_gradient(rows: Tensor, gradient: Tensor, tiles: Tiles) -> Tensor:
+    """The steps of ``convolve`` and ``spread_kernel`` backwards, as a (K, C, 3, 3) sees them."""
+    inputs, outputs, kernel = (rows.new_tensor(m) for m in (_INPUT, _OUTPUT, _KERNEL))
+    total = rows.new_zeros(OUTER**2, rows.shape[1], gradient.shape[1])
+    for reads, writes in tiles.parts():
+        there = gradient.index_select(0, writes.flatten())
+        spread = _both_ways(outputs.T, there).view(*reads.shape, -1)
+        total.baddbmm_(_seen(rows, reads, inputs).transpose(1, 2), spread)
+    return torch.einsum("ij,ilco,lk->ocjk", kernel, total.unflatten(0, (OUTER, OUTER)), kernel)
+
+
+def _seen(rows: Tensor, reads: Tensor, inputs: Tensor) -> Tensor:
+    """The tiles as they are multiplied: (36, T, C)."""
+    return _both_ways(inputs, rows.index_select(0, reads.flatten())).view(*reads.shape, -1)
+
+
+def _both_ways(matrix: Tensor, tiles: Tensor) -> Tensor:
+    """Multiplies each tile by a matrix (n, m) from the left and its transpose from the right.
+
+    tiles: m x m positions in row order times anything. Returns (n, n, anything).
+    """
+    side = matrix.shape[1]
+    columns = matrix @ tiles.reshape(side, -1)
+    return matrix @ columns.view(len(matrix), side, -1)
+
+
 class WinogradConv(nn.Module):
     """A 3x3 convolution of stride 1 and padding 1, for inference in float32.
 
     convolution: whose weights are taken over. relu: whether a ReLU follows.
     """
 
-    weight: Tensor
+    spread: Tensor
     bias: Tensor | None
-    inputs: Tensor
-    outputs: Tensor
 
     def __init__(self, convolution: nn.Conv2d, *, relu: bool = False) -> None:
         super().__init__()
         self.relu = relu
-        kernel = torch.tensor(_KERNEL, dtype=torch.float64)
-        weight = convolution.weight.detach().double().cpu()
-        spread = torch.einsum("ij,ocjk,lk->ilco", kernel, weight, kernel)
         bias = convolution.bias
-        self.register_buffer("weight", spread.flatten(0, 1).float().contiguous())
-        self.register_buffer("bias", None if bias is None else bias.detach().float())
-        for name, matrix in (("inputs", _INPUT), ("outputs", _OUTPUT)):
-            self.register_buffer(name, torch.tensor(matrix, dtype=torch.float32))
+        self.register_buffer("spread", spread_kernel(convolution.weight.detach()))
+        self.register_buffer("bias", None if bias is None else bias.detach())
 
     def forward(self, rows: Tensor, tiles: Tiles) -> Tensor:
         """rows: float32 (rows + 1, C). Returns (rows + 1, K), zeros where no tile writes."""
-        out = rows.new_zeros(len(rows), self.weight.shape[2])
-        parts = (t.split(TILES_AT_ONCE, dim=1) for t in (tiles.reads, tiles.writes))
-        for reads, writes in zip(*parts, strict=True):
-            if reads.numel():
-                out.index_copy_(0, writes.flatten(), self._tiles(rows, reads))
-        out[-1] = 0
-        return out
-
-    def _tiles(self, rows: Tensor, reads: Tensor) -> Tensor:
-        seen = rows.index_select(0, reads.flatten())
-        spread = _both_ways(self.inputs, seen).view(*reads.shape, -1)
-        products = torch.bmm(spread, self.weight)
-        results = _both_ways(self.outputs, products).view(-1, products.shape[2])
-        if self.bias is not None:
-            results += self.bias
-        return results.relu_() if self.relu else results
-
-
-def _both_ways(matrix: Tensor, tiles: Tensor) -> Tensor:
-    """Multiplies each tile by a matrix (n, 6) from the left and its transpose from the right.
-
-    tiles: 36 positions in row order times anything. Returns (n, n, anything).
-    """
-    columns = matrix @ tiles.reshape(OUTER, -1)
-    return matrix @ columns.view(len(matrix), OUTER, -1)
+        out = convolve(rows, tiles, self.spread, self.bias)
+        return out.relu_() if self.relu else out
 
 
 class WinogradConv2d(WinogradConv):

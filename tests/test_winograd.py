@@ -6,7 +6,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from model.winograd import WinogradConv, WinogradConv2d, as_rows, replaceable, tiles_of
+from model.winograd import (
+    WinogradConv,
+    WinogradConv2d,
+    as_rows,
+    replaceable,
+    tiles_of,
+    trainable_convolution,
+)
 
 SHAPES = ((9, 14), (4, 8), (3, 3), (1, 1), (5, 1))
 
@@ -106,3 +113,29 @@ def test_a_table_made_for_inference_serves_training() -> None:
 def test_what_it_does_not_compute_it_does_not_replace(module: nn.Module) -> None:
     assert not replaceable(module)
     assert replaceable(convolution())
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_its_gradients_are_those_of_the_convolution(maps: list[Tensor], bias: bool) -> None:
+    maps = [m.double() for m in maps]
+    plain = convolution(bias=bias).double()
+    gradients = []
+    for winograd in (True, False):
+        plain.zero_grad()
+        given = [m.clone().requires_grad_() for m in maps]
+        if winograd:
+            out = trainable_convolution(*as_rows(given), plain)[:-1]
+        else:
+            out = rows_of([plain(m) for m in given])
+        (out.relu() ** 2).sum().backward()
+        gradients.append([*(m.grad for m in given), *(p.grad for p in plain.parameters())])
+    for ours, theirs in zip(*gradients, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-9)
+
+
+def test_only_the_gradients_asked_for_are_computed(maps: list[Tensor]) -> None:
+    plain = convolution()
+    plain.weight.requires_grad_(False)
+    given = [m.clone().requires_grad_() for m in maps]
+    trainable_convolution(*as_rows(given), plain).sum().backward()
+    assert given[0].grad is not None and plain.weight.grad is None and plain.bias.grad is not None
