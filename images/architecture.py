@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from images.canvas import INK, MUTED, SOFT, Canvas, Tint, blend
 from model import efficient_retinanet as retinanet
 from model.efficient_retinanet import Level
+from model.efficientnet_body import FIRST_TAPPED_STAGE, EfficientNetBody
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -74,8 +75,8 @@ def _backbone_channels() -> dict[str, int]:
     from efficientnet_pytorch import EfficientNet
 
     network = EfficientNet.from_name(BACKBONE_NAME, image_size=None, include_top=False)
-    *stages, head = retinanet.EfficientNetBody(network).out_channels
-    first = retinanet.FIRST_TAPPED_STAGE
+    *stages, head = EfficientNetBody(network).out_channels
+    first = FIRST_TAPPED_STAGE
     named = {f"MBConv stage {first + i}": channels for i, channels in enumerate(stages)}
     return {**named, "head convolution": head}
 
@@ -101,7 +102,7 @@ def _draw_backbone(
 ) -> None:
     left, right = _BACKBONE
     middle = (left + right) / 2
-    untapped = [f"MBConv stage {i}" for i in range(retinanet.FIRST_TAPPED_STAGE - 1, 0, -1)]
+    untapped = [f"MBConv stage {i}" for i in range(FIRST_TAPPED_STAGE - 1, 0, -1)]
     upper_edge = _FIRST_LEVEL_Y - 21
     for name in (*untapped, "stem", "image"):
         y = upper_edge - _LOW_PITCH + 15
