@@ -100,7 +100,7 @@ def _open_data(config: Config, checkpoint: Checkpoint) -> DataSplits:
     if config.on_bad_image is not None:
         source = dataclasses.replace(source, skip_bad_images=config.on_bad_image == "skip")
     with progress_bar("images") as progress:
-        splits = source.open(config.cache, progress, overfit=config.overfit)
+        splits = source.open(config.cache_folder, progress, overfit=config.overfit)
     names = checkpoint.description.class_names
     splits = match_classes(splits, names, f"the checkpoint {checkpoint.path}")
     for label, text in describe_splits(splits, source):

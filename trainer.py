@@ -13,7 +13,7 @@ from torchvision.models.detection import RetinaNet
 
 from data.augmentation import TrainingTransform, training_canvas
 from data.dataset import DataSplits, make_loader
-from data.default import DataSource, describe_splits, match_classes
+from data.default import DataSource, describe_splits, keep_decoded, match_classes
 from lost_images import LostImages
 from low_map import LowMapDiagnosis
 from model.backbone_weights import find_backbone_weights
@@ -36,6 +36,7 @@ from utils.errors import UserError
 from utils.failures import readable_failures
 from utils.gpu_check import make_guard
 from utils.hardware import Machine
+from utils.memory import available_memory
 from utils.progress import progress_bars
 from utils.quiet import quieten_libraries
 from utils.run_folder import (
@@ -72,12 +73,15 @@ def launch(config: Config) -> Path:
 
     source = _data_source(config, start)
     with progress_bar("images") as progress:
-        splits = source.open(config.cache, progress, overfit=config.overfit)
+        splits = source.open(config.cache_folder, progress, overfit=config.overfit)
     known = start.description.class_names if start else ()
     if start and (last or set(known) == set(splits.class_names)):
         splits = match_classes(splits, known, str(start.path))
     for label, text in describe_splits(splits, source):
         say(label, text)
+    if config.cache:
+        splits, told = keep_decoded(splits, available_memory(), config.workers)
+        say("cache", told)
     description, model = _build_model(config, splits.class_names, source, start)
     if start and not last:
         _load_weights(model, start, splits.class_names)

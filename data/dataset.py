@@ -13,16 +13,16 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, TypedDict
+from typing import Any, NamedTuple, TypedDict, TypeVar
 
 import numpy as np
 import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Sampler
 from torchvision import tv_tensors
-from torchvision.transforms.v2 import functional as F
 from typing_extensions import NotRequired
 
+from data.image_cache import ImageCache, read_pixels
 from data.images import allow_megapixels, max_megapixels, read_image
 from data.notes import LISTED, listed
 from utils.errors import LONGEST_LIST, UserError, did_you_mean, shortened
@@ -83,6 +83,7 @@ class SampleKey(NamedTuple):
 
 
 Transform = Callable[[Any, Target], tuple[torch.Tensor, Target]]
+Result = TypeVar("Result")
 Batch = tuple[list[torch.Tensor], list[Target]]
 
 
@@ -112,7 +113,8 @@ class Dataset(torch.utils.data.Dataset):
     (3, H, W) tensor. Raises UserError when an annotation names a class that is not in the list.
 
     unreadable: bool (rows,), images that could not be read when a loader or ``readable_sample``
-    asked for them. A loader shares it with its processes.
+    asked for them. A loader shares it with its processes. cache: the images that stay decoded, see
+    ``cached``; None where each is decoded whenever it is asked for.
     """
 
     def __init__(
@@ -126,6 +128,7 @@ class Dataset(torch.utils.data.Dataset):
         self.transform = transform
         self._label_of = {name: i + 1 for i, name in enumerate(self.class_names)}
         self._refuse_unknown_names()
+        self.cache: ImageCache | None = None
         self.unreadable = torch.zeros(len(self.annotations), dtype=torch.bool)
 
     def _refuse_unknown_names(self) -> None:
@@ -160,46 +163,66 @@ class Dataset(torch.utils.data.Dataset):
         image = read_image(annotation.image_path, annotation.size)
         return Sample(
             image=image,
-            boxes=torch.from_numpy(_inside(annotation, image.size)),
+            boxes=_inside(annotation, image.size),
             labels=torch.tensor(self.labels(index), dtype=torch.int64),
             difficult=torch.from_numpy(annotation.difficult.astype(bool)),
         )
 
     def readable_sample(self, index: int) -> Sample | None:
-        """As ``sample``; None, remembered in ``unreadable``, for an image that cannot be read.
+        """As ``sample``; None, remembered in ``unreadable``, for an image that cannot be read."""
+        return self._unless_lost(index, self.sample)
 
-        Each was looked at before the run. What happens to one since then must not end the run.
-        """
+    def __getitem__(self, key: int | SampleKey) -> tuple[torch.Tensor, Target] | None:
+        """By an index, as ``sample``; by a loader's key, None for an image that cannot be read."""
+        if not isinstance(key, SampleKey):
+            return self._transformed(*self._item(key))
+        item = self._unless_lost(key.row, self._item)
+        if item is None or self.transform is None:
+            return item
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(key.seed)
+            return self._transformed(*item)
+
+    def _unless_lost(self, index: int, read: Callable[[int], Result]) -> Result | None:
+        # Each was looked at before the run. What happens to one since then must not end the run.
         try:
-            return self.sample(index)
+            return read(index)
         except UserError:
             self.unreadable[index] = True
             return None
 
-    def __getitem__(self, key: int | SampleKey) -> tuple[torch.Tensor, Target] | None:
-        """By an index, as ``sample``; by a loader's key, None for an image that cannot be read."""
-        index = key.row if isinstance(key, SampleKey) else key
-        sample = self.readable_sample(index) if isinstance(key, SampleKey) else self.sample(index)
-        if sample is None:
-            return None
-        boxes = tv_tensors.BoundingBoxes(
-            sample.boxes,
-            format="XYXY",
-            canvas_size=(sample.image.height, sample.image.width),
-        )
+    def _item(self, index: int) -> tuple[torch.Tensor, Target]:
+        """The uint8 image (3, H, W) and its target."""
+        annotation = self.annotations[index]
+        read = self.cache.pixels if self.cache else read_pixels
+        image = read(annotation.image_path, annotation.size)
+        height, width = image.shape[-2:]
         target = Target(
-            boxes=boxes, labels=sample.labels, difficult=sample.difficult, image_id=index
+            boxes=tv_tensors.BoundingBoxes(
+                _inside(annotation, (width, height)), format="XYXY", canvas_size=(height, width)
+            ),
+            labels=torch.tensor(self.labels(index), dtype=torch.int64),
+            difficult=torch.from_numpy(annotation.difficult.astype(bool)),
+            image_id=index,
         )
-        crowd = self.annotations[index].crowd
-        if crowd is not None:
-            target["crowd"] = torch.from_numpy(crowd)
-        image = F.pil_to_tensor(sample.image)
-        if self.transform is None:
-            return image, target
-        with torch.random.fork_rng(devices=[], enabled=isinstance(key, SampleKey)):
-            if isinstance(key, SampleKey):
-                torch.manual_seed(key.seed)
-            return self.transform(tv_tensors.Image(image), target)
+        if annotation.crowd is not None:
+            target["crowd"] = torch.from_numpy(annotation.crowd)
+        return image, target
+
+    def _transformed(self, image: torch.Tensor, target: Target) -> tuple[torch.Tensor, Target]:
+        return self.transform(tv_tensors.Image(image), target) if self.transform else (image, target)
+
+    def cached(self, cache: ImageCache | None = None) -> Dataset:
+        """The same images, decoded once and kept in memory; by default in a cache of its own."""
+        other = copy.copy(self)
+        other.cache = ImageCache(self.sizes()) if cache is None else cache
+        return other
+
+    def sizes(self) -> Iterator[tuple[Path, tuple[int, int]]]:
+        """Each image's path and (width, height), where it is known without decoding."""
+        for annotation in self.annotations:
+            if annotation.size is not None:
+                yield annotation.image_path, annotation.size
 
     def with_transform(self, transform: Transform | None) -> Dataset:
         """The same annotations behind another transform."""
@@ -237,8 +260,8 @@ def unknown_names(annotations: Iterable[Annotation], class_names: Sequence[str])
     return told
 
 
-def _inside(annotation: Annotation, size: tuple[int, int]) -> np.ndarray:
-    """The boxes clipped to the picture; one without anything inside it is an error."""
+def _inside(annotation: Annotation, size: tuple[int, int]) -> torch.Tensor:
+    """The boxes (N, 4) clipped to the picture; one without anything inside it is an error."""
     boxes = annotation.boxes.reshape(-1, 4).astype(np.float32)
     clipped = boxes.clip(0, np.array([*size, *size], dtype=np.float32))
     empty = (clipped[:, 2:] <= clipped[:, :2]).any(axis=1)
@@ -249,7 +272,7 @@ def _inside(annotation: Annotation, size: tuple[int, int]) -> np.ndarray:
             f"{boxes[number].tolist()}, lies outside {annotation.image_path}, which is "
             f"{size[0]}x{size[1]} pixels; was the image resized after it was labelled?"
         )
-    return clipped
+    return torch.from_numpy(clipped)
 
 
 def collate_fn(items: Sequence[tuple[torch.Tensor, Target] | None]) -> Batch:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from data import open_dataset
 from data.dataset import DataSplits
 from data.demo_cards import demo_cards_folder
+from data.image_cache import ImageCache, bytes_in_memory, is_shared_with_workers
 from utils.errors import UserError
+
+# Of the memory that is left; the rest is for the detector, its gradients and the loader.
+SHARE_OF_MEMORY = 0.5
 
 
 @dataclass(frozen=True)
@@ -43,19 +49,20 @@ class DataSource:
 
     def open(
         self,
-        cache: str,
+        cache_folder: str,
         progress: Callable[[int, int], None] | None = None,
         *,
         overfit: int = 0,
     ) -> DataSplits:
-        """Read the data set; drawn cards are made in the folder ``cache`` when first asked for.
+        """Read the data set; drawn cards are made in ``cache_folder`` when first asked
+        for.
 
         overfit: if not 0, both splits are the first ``overfit`` training images.
         """
         folder: Path
         if self.path is None:
             folder = demo_cards_folder(
-                Path(cache).expanduser(),
+                Path(cache_folder).expanduser(),
                 self.images,
                 max(1, self.images // 10),
                 progress=progress,
@@ -93,6 +100,25 @@ def describe_splits(splits: DataSplits, source: DataSource) -> list[tuple[str, s
         *(("note", note) for note in splits.notes),
         ("classes", f"{', '.join(listed)}  [objects in training, validation]"),
     ]
+
+
+def keep_decoded(splits: DataSplits, memory: int, workers: int) -> tuple[DataSplits, str]:
+    """The same data whose images stay in memory once decoded, if they fit, and what came of it.
+
+    memory: bytes that are left, of which they may take a share. workers: of the loaders.
+    """
+    images = [*chain(splits.train.sizes(), splits.validation.sizes())]
+    size = f"{len(set(images))} decoded images, {bytes_in_memory(images) / 1e9:.2f} GB"
+    left = f"{SHARE_OF_MEMORY:.0%} of the {memory / 1e9:.1f} GB of memory that are left"
+    if bytes_in_memory(images) > SHARE_OF_MEMORY * memory:
+        return splits, f"off: {size}, are more than {left}; each is decoded when it is needed"
+    if workers and not is_shared_with_workers():
+        return splits, "off: this system's loader processes share no memory; --workers 0 uses it"
+    cache = ImageCache(images)
+    kept = dataclasses.replace(
+        splits, train=splits.train.cached(cache), validation=splits.validation.cached(cache)
+    )
+    return kept, f"{size}, stay in memory"
 
 
 def match_classes(splits: DataSplits, class_names: tuple[str, ...], owner: str) -> DataSplits:

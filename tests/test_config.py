@@ -204,6 +204,14 @@ def test_the_saved_path_gives_way_to_the_one_that_the_checkpoint_remembers(tmp_p
     assert resumed_config({"resume": str(tmp_path), "path": "/moved"}).path == "/moved"
 
 
+def test_a_run_of_before_images_were_cached_keeps_its_folder_of_drawings(tmp_path: Path) -> None:
+    saved = {**dataclasses.asdict(save_run(tmp_path)), "cache": "/drawings"}
+    del saved["cache_folder"]
+    (tmp_path / CONFIG_FILE).write_text(json.dumps(saved), encoding="utf-8")
+    resumed = resumed_config({"resume": str(tmp_path)})
+    assert (resumed.cache, resumed.cache_folder) == (True, "/drawings")
+
+
 def test_a_run_may_go_on_elsewhere_and_longer() -> None:
     assert {"path", "device", "workers", "gpu", "epochs", "debug", "max_pause"} <= MAY_CHANGE
     assert not MAY_CHANGE & {"model", "batch_size", "learning_rate", "seed", "image_size"}

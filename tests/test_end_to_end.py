@@ -252,6 +252,17 @@ def test_other_classes_than_the_checkpoints_are_refused_with_both_lists(
     assert "dog" in line
 
 
+def test_images_are_read_once_in_a_run_and_weights_do_not_depend_on_it(
+    cards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights = []
+    for cache in ("True", "False"):
+        assert train(cards, tmp_path / cache, "--epochs", "1", "--cache", cache) == 0
+        assert ("stay in memory" in capsys.readouterr().out) == (cache == "True")
+        weights.append(load_checkpoint(tmp_path / cache / "run" / "best.pth").weights)
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
 def test_the_data_set_is_never_touched(cards: Path, tmp_path: Path) -> None:
     before = fingerprint(cards)
     assert train(cards, tmp_path, "--epochs", "1") == 0

@@ -7,7 +7,7 @@ import pytorch_lightning as pl
 import torch
 
 from utils.errors import UserError
-from utils.hardware import Machine, choose_device, choose_precision
+from utils.hardware import Machine, bf16_speedup, choose_device, choose_precision
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
@@ -52,15 +52,29 @@ def test_a_precision_that_is_asked_for_is_taken(asked: str, device: torch.device
 
 
 @pytest.mark.parametrize(
-    ("avx512", "amx", "expected"),
-    [(False, False, "fp32"), (True, False, "bf16"), (False, True, "bf16")],
+    ("avx512", "amx", "speedup", "expected"),
+    [
+        (False, False, 9.0, "fp32"),
+        (True, False, 2.5, "bf16"),
+        (False, True, 9.0, "bf16"),
+        (True, False, 1.5, "fp32"),
+        (True, True, 0.5, "fp32"),
+    ],
 )
-def test_auto_takes_bf16_where_the_processor_computes_it(
-    avx512: bool, amx: bool, expected: str, monkeypatch: pytest.MonkeyPatch
+def test_auto_takes_bf16_where_the_processor_is_fast_with_it(
+    avx512: bool, amx: bool, speedup: float, expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("utils.hardware.bf16_speedup", lambda: speedup)
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512)
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
     assert choose_precision("auto", CPU) == expected
+
+
+def test_the_speedup_is_the_ratio_of_the_shortest_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two readings of the clock a convolution, all in fp32 first."""
+    moments = iter([0, 9, 0, 8, 0, 6, 0, 8, 0, 7, 0, 9, 0, 4, 0, 5, 0, 3, 0, 2, 0, 4, 0, 9])
+    monkeypatch.setattr("utils.hardware.time.perf_counter", lambda: next(moments))
+    assert bf16_speedup() == 3
 
 
 @pytest.mark.parametrize(("native", "expected"), [(True, "bf16"), (False, "fp32")])

@@ -263,7 +263,14 @@ class Config:
         group=DATA,
         metavar="BOOL",
     )
-    cache: str = _option(
+    cache: bool = _option(
+        True,
+        "True: keep the decoded images in memory while training, where they fit",
+        parse_bool,
+        group=DATA,
+        metavar="BOOL",
+    )
+    cache_folder: str = _option(
         "~/.cache/efficient-retinanet",
         "folder for what the program draws or prepares itself",
         parse_text,

@@ -21,6 +21,7 @@ MAY_CHANGE = frozenset(
         "resume",
         "epochs",
         "cache",
+        "cache_folder",
         "on_bad_image",
         "max_megapixels",
         "delay_time",
@@ -40,6 +41,8 @@ def resumed_config(given: Mapping[str, Any]) -> Config:
     """
     run = find_last(Path(given["resume"])).parent
     saved = read_json(run / CONFIG_FILE)
+    if isinstance(saved.get("cache"), str):  # what runs called it before images were cached
+        saved["cache_folder"] = saved.pop("cache")
     for name, value in given.items():
         if name not in MAY_CHANGE and saved.get(name) != value:
             raise UserError(
