@@ -39,7 +39,11 @@ lint: $(VENV)/ready-for-tests
 	$(BIN)/python -m ruff format --check .
 	$(BIN)/python -m mypy
 
-bench: $(VENV)/ready-for-tests
+$(VENV)/ready-for-bench: $(VENV)/ready-for-tests benchmarks/requirements.txt
+	$(BIN)/python -m pip install --quiet -r benchmarks/requirements.txt
+	touch $@
+
+bench: $(VENV)/ready-for-bench
 	$(BIN)/python -m benchmarks.speed
 
 fuzz: $(VENV)/ready-for-tests

@@ -16,8 +16,12 @@ from PIL import Image
 from torchvision.transforms.v2 import functional as F
 
 from benchmarks.photographs import training_split
+from data import open_dataset
 from data.augmentation import TrainingTransform, training_canvas
 from data.dataset import Dataset, collate_fn, make_loader
+from model.checkpoint import load_checkpoint
+from model.for_inference import for_inference
+from utils.hardware import Machine
 from utils.metrics import ImageResult, coco_metrics
 
 BATCH = 8
@@ -101,6 +105,20 @@ def scorers(images: int, classes: int = 20) -> dict[str, Callable[[], np.ndarray
         PYCOCOTOOLS: lambda: np.asarray(official(results, classes).stats),
         OURS: lambda: np.asarray(coco_metrics(results, names).summary),
     }
+
+
+@torch.no_grad()
+def validation_map(checkpoint: Path, cards: Path, machine: Machine) -> float:
+    """Of the checkpoint's detector on the validation photographs."""
+    trained = load_checkpoint(checkpoint)
+    detector = for_inference(trained.build_model(), machine)
+    names = trained.description.class_names
+    results = []
+    for images, targets in make_loader(open_dataset(cards).validation.renamed_to(names), BATCH):
+        with machine.autocast():
+            found = detector([image.to(machine.device) for image in images])
+        results += map(ImageResult.from_tensors, targets, found)
+    return coco_metrics(results, names).map
 
 
 def starters() -> dict[str, Callable[[], Any]]:

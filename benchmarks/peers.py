@@ -52,6 +52,7 @@ def our_b0(image_size: int, photographs: Images, checkpoint: Path | None) -> Ret
             len(trained.description.class_names) + 1,
             backbone_weights="none",
             image_size=image_size,
+            anchor_scale=trained.description.anchor_scale,
             freeze_batch_norm=trained.description.frozen_batch_norm,
         )
         model.load_state_dict(trained.weights)
@@ -148,6 +149,12 @@ NAMES = (
     "ours b0, fp32",
     "ours b0, bf16",
 )
+
+
+def machines(device: torch.device) -> dict[str, Machine]:
+    """What ours are run on, by their names."""
+    ours = [name for name in NAMES if name.startswith("ours")]
+    return {name: Machine(device, name.rsplit(maxsplit=1)[-1]) for name in ours}
 
 
 def one_peer(

@@ -29,11 +29,12 @@ from model.detection import losses_and_detections
 from utils.errors import UserError
 from utils.hardware import choose_precision
 
-WORKS = ("inference", "training", "memory", "loading", "map", "start")
+WORKS = ("inference", "training", "accuracy", "memory", "loading", "map", "start")
 # Height and width, multiples of 32: 378x504 photographs at 512 px and at torchvision's 800/1333.
 SIZES = {"512": (384, 512), "800": (800, 1056), "64": (64, 64)}
 SAME_SCORES, SAME_BOXES = 1e-4, 1e-4  # boxes: of the longer side
 SAME_LOSSES = 1e-4
+SAME_MAP = 0.003  # of bf16 and fp32
 
 
 @dataclass(frozen=True)
@@ -188,6 +189,24 @@ def measure_training(plan: Plan) -> Iterator[Row]:
     yield from _detectors(plan, "training", plan.training_batches)
 
 
+def measure_accuracy(plan: Plan) -> Iterator[Row]:
+    """The mAP on the validation photographs in both precisions; needs a trained checkpoint."""
+    if plan.checkpoint is None:
+        return
+    scores = {
+        name: other_works.validation_map(plan.checkpoint, plan.cards, machine)
+        for name, machine in peers.machines(plan.device).items()
+        if plan.low_precision or machine.precision == "fp32"
+    }
+    (exact, *_) = scores.values()
+    for name, score in scores.items():
+        gap = score - exact
+        difference = f"{gap:+.4f}" if gap else ""
+        ratio = score / exact if exact else math.nan
+        is_equal = abs(gap) <= SAME_MAP
+        yield Row("mAP on real photographs", name, score, ratio, difference, is_equal, unit="")
+
+
 def measure_memory(plan: Plan) -> Iterator[Row]:
     size = plan.sizes[0]
     for work, batch in (("inference", plan.batches[0]), ("training", plan.training_batches[0])):
@@ -229,6 +248,7 @@ def measure_start(plan: Plan) -> Iterator[Row]:
 MEASURES: dict[str, Callable[[Plan], Iterator[Row]]] = {
     "inference": measure_inference,
     "training": measure_training,
+    "accuracy": measure_accuracy,
     "memory": measure_memory,
     "loading": measure_loading,
     "map": measure_map,

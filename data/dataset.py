@@ -210,7 +210,9 @@ class Dataset(torch.utils.data.Dataset):
         return image, target
 
     def _transformed(self, image: torch.Tensor, target: Target) -> tuple[torch.Tensor, Target]:
-        return self.transform(tv_tensors.Image(image), target) if self.transform else (image, target)
+        return (
+            self.transform(tv_tensors.Image(image), target) if self.transform else (image, target)
+        )
 
     def cached(self, cache: ImageCache | None = None) -> Dataset:
         """The same images, decoded once and kept in memory; by default in a cache of its own."""

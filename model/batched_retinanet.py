@@ -33,9 +33,11 @@ class BatchedRetinaNet(RetinaNet):
             raise ValueError("training needs targets, a dict of boxes and labels for each image")
         batch, scaled = self.transform(images, targets)
         features = list(self.backbone(batch.tensors).values())
-        return self.compute_loss(
-            scaled, self.head(features), self.anchor_generator(batch, features)
-        )
+        (anchors, *_) = self.anchor_generator(batch, features)
+        objects, matches = self._match(scaled, anchors)
+        # Which anchors stand for an object follows from the boxes alone, and only those count.
+        outputs = self.head(features, matches >= 0)
+        return retinanet_losses(outputs, anchors, objects, matches)
 
     def compute_loss(
         self,
@@ -44,10 +46,13 @@ class BatchedRetinaNet(RetinaNet):
         anchors: Sequence[Tensor],
     ) -> dict[str, Tensor]:
         """anchors: (A, 4), xyxy, the same for each image of the batch."""
+        objects, matches = self._match(targets, anchors[0])
+        return retinanet_losses(head_outputs, anchors[0], objects, matches)
+
+    def _match(self, targets: Sequence[dict[str, Any]], anchors: Tensor) -> tuple[Objects, Tensor]:
         objects = Objects.of(targets)
         matcher = self.proposal_matcher
-        matches = match(objects, anchors[0], matcher.high_threshold, matcher.low_threshold)
-        return retinanet_losses(head_outputs, anchors[0], objects, matches)
+        return objects, match(objects, anchors, matcher.high_threshold, matcher.low_threshold)
 
     def postprocess_detections(
         self,

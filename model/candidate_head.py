@@ -8,7 +8,8 @@ from typing import Any
 from torch import Tensor, nn
 from torchvision.models.detection.retinanet import RetinaNetHead
 
-from model.winograd import Tiles, WinogradConv, as_rows, replaceable
+from model.tiles import Tiles, as_rows
+from model.winograd import WinogradConv, replaceable
 
 
 class CandidateHead(nn.Module):
@@ -53,13 +54,7 @@ class CandidateHead(nn.Module):
         """What each layer of the box tower has to compute."""
         if self.cut is None:
             return [tiles] * len(self.box_tower)
-        wanted = (logits > self.cut).any(dim=1)
-        wanted[-1] = False
-        needed = [tiles.writing(wanted)]
-        while len(needed) < len(self.box_tower):
-            wanted = tiles.around(wanted)
-            needed.insert(0, tiles.writing(wanted))
-        return needed
+        return tiles.leading_to((logits > self.cut).any(dim=1), len(self.box_tower) - 1)
 
 
 def _logit(probability: float) -> float:

@@ -26,6 +26,7 @@ from model.frozen_batch_norm import freeze_batch_norms
 from model.heads import Float32Head
 from model.resnet_retinanet import make_resnet50_anchors, make_resnet50_pyramid
 from model.transform import LongerSideTransform
+from model.winograd import TrainableWinogradConv2d
 from utils.errors import UserError, did_you_mean
 
 
@@ -68,6 +69,8 @@ class EfficientNetPyramid(nn.Module):
         # With equal channel counts P6 is computed from the last pyramid output, not from the tap.
         extra = ExtraLevels(PYRAMID_CHANNELS, PYRAMID_CHANNELS)
         self.fpn = FeaturePyramidNetwork(body.out_channels, PYRAMID_CHANNELS, extra_blocks=extra)
+        for block in self.fpn.layer_blocks:
+            block[0].__class__ = TrainableWinogradConv2d
 
     def forward(self, images: Tensor) -> OrderedDict[str, Tensor]:
         return self.fpn(self.body(images))

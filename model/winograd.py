@@ -2,21 +2,20 @@
 
 Winograd's minimal filtering F(4x4, 3x3): Lavin and Gray, https://arxiv.org/abs/1509.09308. A tile
 of 6x6 inputs gives 4x4 outputs with 36 products a pair of channels, where 144 are usual.
-
-The maps of a batch lie in one matrix, a row a location and a column a channel, with a row of zeros
-at the end. What a tile reads beyond the edge of its map is that last row, and so the small maps of
-a pyramid share the matrix products of the large ones.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from functools import lru_cache
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+
+from model.tiles import OUTER, Tiles, as_rows
+
+# What autograd calls for a ReLU: the first argument where the second is positive, and zeros.
+threshold_backward = torch.ops.aten.threshold_backward
 
 # The three matrices of F(4x4, 3x3), for one dimension: of the inputs, the kernel and the outputs.
 _INPUT = (
@@ -41,71 +40,6 @@ _OUTPUT = (
     (0, 1, 1, 4, 4, 0),
     (0, 1, -1, 8, -8, 1),
 )
-INNER, OUTER = 4, 6  # sides of a tile: what it writes and what it reads
-TILES_AT_ONCE = 256  # their buffers take 10 MB each at 256 channels
-
-
-class Tiles(NamedTuple):
-    """Where tiles read and write in a matrix of ``rows`` locations and a last row of zeros.
-
-    reads: int64 (36, T). writes: int64 (16, T). Locations outside a map are ``rows``.
-    """
-
-    reads: Tensor
-    writes: Tensor
-    rows: int
-
-    def parts(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Reads and writes of some tiles at a time."""
-        for start in range(0, self.reads.shape[1], TILES_AT_ONCE):
-            some = slice(start, start + TILES_AT_ONCE)
-            yield self.reads[:, some], self.writes[:, some]
-
-    def around(self, wanted: Tensor) -> Tensor:
-        """wanted: bool (rows + 1,), locations. Returns them and their eight neighbours."""
-        seen = wanted[self.reads].view(OUTER, OUTER, -1).permute(2, 0, 1).float()
-        near = F.max_pool2d(seen, kernel_size=3, stride=1).bool().flatten(1).T
-        found = torch.zeros_like(wanted)
-        found[self.writes] = near
-        found[-1] = False
-        return found
-
-    def writing(self, wanted: Tensor) -> Tiles:
-        """Only the tiles that write any of the locations wanted: bool (rows + 1,)."""
-        used = wanted[self.writes].any(dim=0)
-        return Tiles(self.reads[:, used], self.writes[:, used], self.rows)
-
-
-@lru_cache(maxsize=8)
-def tiles_of(batch: int, shapes: tuple[tuple[int, int], ...]) -> Tiles:
-    """All tiles of a batch's maps. shapes: (height, width) of each level, as in ``as_rows``."""
-    # A table made during an inference may be asked for again by a training.
-    with torch.inference_mode(False):
-        rows = batch * sum(height * width for height, width in shapes)
-        reads, writes, start = [], [], 0
-        for height, width in shapes * batch:
-            down, across = -(-height // INNER), -(-width // INNER)
-            seen = torch.full((INNER * down + 2, INNER * across + 2), rows)
-            here = torch.arange(start, start + height * width).view(height, width)
-            seen[1 : height + 1, 1 : width + 1] = here
-            inner = seen[1:-1, 1:-1]
-            reads.append(seen.unfold(0, OUTER, INNER).unfold(1, OUTER, INNER))
-            writes.append(inner.unfold(0, INNER, INNER).unfold(1, INNER, INNER))
-            start += height * width
-        read, written = (
-            torch.cat([part.permute(2, 3, 0, 1).reshape(side**2, -1) for part in parts], dim=1)
-            for parts, side in ((reads, OUTER), (writes, INNER))
-        )
-        return Tiles(read, written, rows)
-
-
-def as_rows(maps: Sequence[Tensor]) -> tuple[Tensor, Tiles]:
-    """The matrix of some maps, each (B, C, H, W): (rows + 1, C), by image, level, then location."""
-    batch, channels = maps[0].shape[:2]
-    parts = [m.permute(0, 2, 3, 1).reshape(batch, -1, channels) for m in maps]
-    rows = torch.cat(parts, dim=1).view(-1, channels)
-    shapes = tuple((m.shape[2], m.shape[3]) for m in maps)
-    return torch.cat([rows, rows.new_zeros(1, channels)]), tiles_of(batch, shapes)
 
 
 def spread_kernel(weight: Tensor) -> Tensor:
@@ -114,78 +48,115 @@ def spread_kernel(weight: Tensor) -> Tensor:
     return torch.einsum("ij,ocjk,lk->ilco", kernel, weight, kernel).flatten(0, 1).contiguous()
 
 
-def convolve(rows: Tensor, tiles: Tiles, spread: Tensor, bias: Tensor | None) -> Tensor:
+def convolve(
+    rows: Tensor,
+    tiles: Tiles,
+    spread: Tensor,
+    bias: Tensor | None = None,
+    *,
+    relu: bool = False,
+    where: Tensor | None = None,
+) -> Tensor:
     """rows: float32 (rows + 1, C), spread: (36, C, K). Returns (rows + 1, K).
 
-    Zeros where no tile writes. No gradients: for those, ``trainable_convolution``.
+    Zeros where no tile writes. relu: whether a ReLU follows. where: (rows + 1, K), the result is
+    zero where it is not positive. No gradients: for those, see ``trainable_tower``.
     """
-    inputs, outputs = rows.new_tensor(_INPUT), rows.new_tensor(_OUTPUT)
-    out = rows.new_zeros(len(rows), spread.shape[2])
+    inputs, outputs = _on_tiles(_INPUT, rows), _on_tiles(_OUTPUT, rows)
+    shape = len(rows), spread.shape[2]
+    out = rows.new_empty(shape) if tiles.are_all else rows.new_zeros(shape)
     for reads, writes in tiles.parts():
-        products = torch.bmm(_seen(rows, reads, inputs), spread)
-        results = _both_ways(outputs, products).view(-1, products.shape[2])
+        products = torch.bmm(_multiplied(inputs, _gathered(rows, reads)), spread)
+        results = _multiplied(outputs, products).flatten(0, 1)
         if bias is not None:
             results += bias
-        out.index_copy_(0, writes.flatten(), results)
+        if relu:
+            results.relu_()
+        here = writes.flatten()
+        if where is not None:
+            results = threshold_backward(results, where.index_select(0, here), 0)
+        out.index_copy_(0, here, results)
     out[-1] = 0
     return out
 
 
-def trainable_convolution(rows: Tensor, tiles: Tiles, convolution: nn.Conv2d) -> Tensor:
-    """``convolve`` with all tiles, with gradients for the rows and the convolution's weights."""
-    return _Convolution.apply(rows, convolution.weight, convolution.bias, tiles)
+def trainable_tower(
+    rows: Tensor, needed: Sequence[Tiles], convolutions: Sequence[nn.Conv2d]
+) -> Tensor:
+    """Some 3x3 convolutions with ReLUs between them, and gradients for all that they are made of.
+
+    rows: (rows + 1, C). needed: what each layer has to write; before them what ``rows``' gradient
+    is wanted for, which reaches as far as the first layer reads, see ``Tiles.leading_to``.
+    convolutions: with biases. Returns (rows + 1, K) of the last one; a gradient may come back only
+    to locations that were wanted of it.
+    """
+    parameters = [p for c in convolutions for p in (c.weight, c.bias)]
+    return _Tower.apply(rows, needed, *parameters)
 
 
-class _Convolution(torch.autograd.Function):
-    """Keeps its input alone for the way back: the tiles would be more than twice as much."""
+class _Tower(torch.autograd.Function):
+    """Keeps the layers' outputs alone for the way back: their tiles are more than twice as much."""
 
     @staticmethod
-    def forward(
-        ctx: Any, rows: Tensor, weight: Tensor, bias: Tensor | None, tiles: Tiles
-    ) -> Tensor:
-        ctx.save_for_backward(rows, weight)
-        ctx.tiles = tiles
-        return convolve(rows, tiles, spread_kernel(weight), bias)
+    def forward(ctx: Any, rows: Tensor, needed: Sequence[Tiles], *parameters: Tensor) -> Tensor:
+        weights, biases = parameters[::2], parameters[1::2]
+        last = len(weights) - 1
+        layers = [rows]
+        for number, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
+            tiles = needed[number + 1]
+            out = convolve(layers[-1], tiles, spread_kernel(weight), bias, relu=number < last)
+            layers.append(out)
+        ctx.needed = needed
+        ctx.save_for_backward(*weights, *layers[:-1])
+        return layers[-1]
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Any, ...]:
         (gradient,) = gradients  # its last row is zero, as that of what follows is
-        rows, weight = ctx.saved_tensors
-        needs_rows, needs_weight, needs_bias, _ = ctx.needs_input_grad
-        of_rows = of_weight = None
-        if needs_rows:
+        count = len(ctx.saved_tensors) // 2
+        weights, inputs = ctx.saved_tensors[:count], ctx.saved_tensors[count:]
+        of_parameters: list[Tensor | None] = []
+        for number in reversed(range(count)):
+            needs_weight, needs_bias = ctx.needs_input_grad[2 + 2 * number : 4 + 2 * number]
+            tiles, before = ctx.needed[number + 1], ctx.needed[number]
+            of_bias = gradient.sum(dim=0) if needs_bias else None
+            of_weight = _weight_gradient(inputs[number], gradient, tiles) if needs_weight else None
+            of_parameters = [of_weight, of_bias, *of_parameters]
             # What a location gave to its neighbours comes back from them: the kernel turned round.
-            back = spread_kernel(weight.flip(2, 3).transpose(0, 1))
-            of_rows = convolve(gradient, ctx.tiles, back, None)
-        if needs_weight:
-            of_weight = _weight_gradient(rows, gradient, ctx.tiles)
-        return of_rows, of_weight, gradient.sum(dim=0) if needs_bias else None, None
+            back = spread_kernel(weights[number].flip(2, 3).transpose(0, 1))
+            gradient = convolve(gradient, before, back, where=inputs[number] if number else None)
+        return gradient, None, *of_parameters
 
 
 def _weight_gradient(rows: Tensor, gradient: Tensor, tiles: Tiles) -> Tensor:
     """The steps of ``convolve`` and ``spread_kernel`` backwards, as a (K, C, 3, 3) sees them."""
-    inputs, outputs, kernel = (rows.new_tensor(m) for m in (_INPUT, _OUTPUT, _KERNEL))
+    inputs, outputs = _on_tiles(_INPUT, rows), _on_tiles(_OUTPUT, rows)
     total = rows.new_zeros(OUTER**2, rows.shape[1], gradient.shape[1])
     for reads, writes in tiles.parts():
-        there = gradient.index_select(0, writes.flatten())
-        spread = _both_ways(outputs.T, there).view(*reads.shape, -1)
-        total.baddbmm_(_seen(rows, reads, inputs).transpose(1, 2), spread)
+        given = _multiplied(inputs, _gathered(rows, reads))
+        there = _multiplied(outputs.T, _gathered(gradient, writes))
+        total.baddbmm_(given.transpose(1, 2), there)
+    kernel = rows.new_tensor(_KERNEL)
     return torch.einsum("ij,ilco,lk->ocjk", kernel, total.unflatten(0, (OUTER, OUTER)), kernel)
 
 
-def _seen(rows: Tensor, reads: Tensor, inputs: Tensor) -> Tensor:
-    """The tiles as they are multiplied: (36, T, C)."""
-    return _both_ways(inputs, rows.index_select(0, reads.flatten())).view(*reads.shape, -1)
+def _on_tiles(matrix: tuple[tuple[float, ...], ...], like: Tensor) -> Tensor:
+    """What multiplies tiles by a matrix from the left and by its transpose from the right.
 
-
-def _both_ways(matrix: Tensor, tiles: Tensor) -> Tensor:
-    """Multiplies each tile by a matrix (n, m) from the left and its transpose from the right.
-
-    tiles: m x m positions in row order times anything. Returns (n, n, anything).
+    A tile is a column of its positions, row by row.
     """
-    side = matrix.shape[1]
-    columns = matrix @ tiles.reshape(side, -1)
-    return matrix @ columns.view(len(matrix), side, -1)
+    one_way = like.new_tensor(matrix)
+    return torch.kron(one_way, one_way)
+
+
+def _gathered(rows: Tensor, places: Tensor) -> Tensor:
+    """places: (positions, T). Returns (positions, T, C)."""
+    return rows.index_select(0, places.flatten()).view(*places.shape, -1)
+
+
+def _multiplied(matrix: Tensor, tiles: Tensor) -> Tensor:
+    """matrix: (n, positions). tiles: (positions, T, C). Returns (n, T, C)."""
+    return (matrix @ tiles.flatten(1)).view(len(matrix), *tiles.shape[1:])
 
 
 class WinogradConv(nn.Module):
@@ -206,8 +177,7 @@ class WinogradConv(nn.Module):
 
     def forward(self, rows: Tensor, tiles: Tiles) -> Tensor:
         """rows: float32 (rows + 1, C). Returns (rows + 1, K), zeros where no tile writes."""
-        out = convolve(rows, tiles, self.spread, self.bias)
-        return out.relu_() if self.relu else out
+        return convolve(rows, tiles, self.spread, self.bias, relu=self.relu)
 
 
 class WinogradConv2d(WinogradConv):
@@ -216,15 +186,35 @@ class WinogradConv2d(WinogradConv):
     def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
         """x: float32 (B, C, H, W). Returns (B, K, H, W), channels last."""
         rows, tiles = as_rows([x])
-        batch, _, height, width = x.shape
-        out = super().forward(rows, tiles)[:-1]
-        return out.view(batch, height, width, -1).permute(0, 3, 1, 2)
+        return _as_map(super().forward(rows, tiles), x)
+
+
+class TrainableWinogradConv2d(nn.Conv2d):
+    """A 3x3 convolution of stride 1 and padding 1 that takes fewer multiplications on a CPU.
+
+    In float32, that is; elsewhere it is what it inherits from.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (B, C, H, W). Returns (B, K, H, W)."""
+        if x.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
+            return super().forward(x)
+        rows, tiles = as_rows([x])
+        out = trainable_tower(rows, [tiles, tiles], [self])
+        return _as_map(out, x)
+
+
+def _as_map(rows: Tensor, x: Tensor) -> Tensor:
+    """A map's rows in the shape of the map x that they come from."""
+    batch, _, height, width = x.shape
+    return rows[:-1].view(batch, height, width, -1).permute(0, 3, 1, 2)
 
 
 def replaceable(module: nn.Module) -> bool:
     """Whether ``WinogradConv`` computes the same as this module."""
     return (
-        type(module) is nn.Conv2d
+        isinstance(module, nn.Conv2d)
+        and type(module) in (nn.Conv2d, TrainableWinogradConv2d)
         and module.kernel_size == (3, 3)
         and module.stride == (1, 1)
         and module.padding == (1, 1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch import Tensor
@@ -88,6 +90,38 @@ def test_losses_and_their_gradients_are_torchvisions(b0: RetinaNet, seed: int) -
         gradients.append([*losses.values(), *(o.grad for o in outputs.values())])
     for ours, theirs in zip(*gradients, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-7)
+
+
+def gradients_of_a_step(model: RetinaNet, every_box: bool) -> list[Tensor]:
+    torch.manual_seed(4)
+    images, truth = pictures((64, 64), (64, 64)), [target((4, 4, 40, 40)), target()]
+    if every_box:
+        batch, scaled = model.transform(images, truth)
+        features = list(model.backbone(batch.tensors).values())
+        anchors = model.anchor_generator(batch, features)
+        losses = RetinaNet.compute_loss(model, scaled, model.head(features), anchors)
+    else:
+        losses = model(images, truth)
+    found = torch.autograd.grad(sum(losses.values()), list(model.parameters()), allow_unused=True)
+    return [gradient for gradient in found if gradient is not None]
+
+
+def test_a_step_computes_only_the_boxes_that_count_and_all_gradients_are_torchvisions(
+    b0: RetinaNet,
+) -> None:
+    model = copy.deepcopy(b0).eval()
+    model.training = True  # losses, while batch norm stays as it is
+    ours, theirs = (gradients_of_a_step(model, every_box) for every_box in (False, True))
+    assert len(ours) == len([*model.parameters()]) and any((g != 0).any() for g in ours)
+    for one, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-4 * float(other.abs().max()))
+    features = [torch.randn(1, 256, 32, 32), torch.randn(1, 256, 4, 4)]
+    wanted = torch.zeros(1, 9 * (32 * 32 + 4 * 4), dtype=torch.bool)
+    wanted[0, 9 * 500] = True
+    some, every = b0.head(features, wanted), b0.head(features)
+    torch.testing.assert_close(some["bbox_regression"][wanted], every["bbox_regression"][wanted])
+    assert (some["bbox_regression"] == 0).float().mean() > 0.9
+    torch.testing.assert_close(some["cls_logits"], every["cls_logits"])
 
 
 def head_outputs(batch: int) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:

@@ -7,19 +7,19 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
-from PIL import Image
 from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from torchvision.transforms import v2
 
-from data.dataset import Annotation, Dataset, Sample, Target, make_loader
+from data.dataset import Annotation, Dataset, Target, make_loader
 from model.backbone_weights import BackboneWeights
 from model.checkpoint import DetectorDescription, WholeCheckpointIO, load_checkpoint
 from model.efficient_retinanet import get_efficient_retinanet
@@ -59,14 +59,8 @@ class PicturesInMemory(Dataset):
             for row, things in enumerate(objects)
         ]
         super().__init__(annotations, NAMES)
-
-    def sample(self, index: int) -> Sample:
-        return Sample(
-            image=Image.fromarray(self.pixels[index]),
-            boxes=torch.from_numpy(self.annotations[index].boxes),
-            labels=torch.tensor(self.labels(index), dtype=torch.int64),
-            difficult=torch.from_numpy(self.annotations[index].difficult),
-        )
+        drawn = [torch.from_numpy(rows).permute(2, 0, 1) for rows in self.pixels]
+        self.cache = SimpleNamespace(pixels=lambda path, size: drawn[int(path.stem)])
 
 
 def mirror_and_light(image: Tensor, target: Target) -> tuple[Tensor, Target]:
@@ -365,7 +359,8 @@ def planted(alive: nn.Module) -> tuple[PicturesInMemory, float]:
         found = [alive([data[row][0].float() / 255])[0] for row in range(len(sizes))]
     objects = []
     for detection in found:
-        rows = [r for r, label in enumerate(detection["labels"].tolist()) if label][1:12:4]
+        has_area = (detection["boxes"][:, 2:] > detection["boxes"][:, :2]).all(dim=1)
+        rows = (has_area & (detection["labels"] > 0)).nonzero().flatten().tolist()[1:12:4]
         own = [(detection["boxes"][r].tolist(), int(detection["labels"][r])) for r in rows]
         objects.append([*own, ((1, 1, 9, 30), 1)])
     objects[4] = []

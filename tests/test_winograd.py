@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import pairwise
+
 import pytest
 import torch
 from torch import Tensor, nn
 
+from model.tiles import Tiles, as_rows, tiles_of
 from model.winograd import (
+    TrainableWinogradConv2d,
     WinogradConv,
     WinogradConv2d,
-    as_rows,
     replaceable,
-    tiles_of,
-    trainable_convolution,
+    trainable_tower,
 )
 
 SHAPES = ((9, 14), (4, 8), (3, 3), (1, 1), (5, 1))
@@ -48,7 +51,7 @@ def test_it_equals_the_convolution_on_maps_of_any_shape(
 
 @torch.no_grad()
 def test_more_tiles_than_fit_at_once_are_all_computed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("model.winograd.TILES_AT_ONCE", 4)
+    monkeypatch.setattr("model.tiles.TILES_AT_ONCE", 4)
     x, plain = torch.randn(2, 16, 13, 17), convolution()
     torch.testing.assert_close(WinogradConv2d(plain)(x), plain(x), rtol=1e-5, atol=1e-5)
 
@@ -115,27 +118,104 @@ def test_what_it_does_not_compute_it_does_not_replace(module: nn.Module) -> None
     assert replaceable(convolution())
 
 
-@pytest.mark.parametrize("bias", [True, False])
-def test_its_gradients_are_those_of_the_convolution(maps: list[Tensor], bias: bool) -> None:
-    maps = [m.double() for m in maps]
-    plain = convolution(bias=bias).double()
-    gradients = []
-    for winograd in (True, False):
-        plain.zero_grad()
-        given = [m.clone().requires_grad_() for m in maps]
-        if winograd:
-            out = trainable_convolution(*as_rows(given), plain)[:-1]
-        else:
-            out = rows_of([plain(m) for m in given])
-        (out.relu() ** 2).sum().backward()
-        gradients.append([*(m.grad for m in given), *(p.grad for p in plain.parameters())])
-    for ours, theirs in zip(*gradients, strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-9)
+def tower(*channels: int) -> list[nn.Conv2d]:
+    torch.manual_seed(1)
+    return [nn.Conv2d(a, b, 3, padding=1) for a, b in pairwise((16, *channels))]
+
+
+def gradients_of(maps: list[Tensor], layers: list[nn.Conv2d], out: Tensor) -> list[Tensor]:
+    return list(torch.autograd.grad(out, [*maps, *(p for c in layers for p in c.parameters())]))
+
+
+def in_double(maps: list[Tensor], layers: list[nn.Conv2d]) -> list[Tensor]:
+    for layer in layers:
+        layer.double()
+    return [m.double().requires_grad_() for m in maps]
+
+
+def of_convolutions(maps: list[Tensor], layers: list[nn.Conv2d]) -> Tensor:
+    for layer in layers[:-1]:
+        maps = [layer(m).relu() for m in maps]
+    return rows_of([layers[-1](m) for m in maps])
+
+
+def assert_all_close(found: list[Tensor], expected: list[Tensor]) -> None:
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("channels", [(24,), (24, 8), (16, 24, 8, 5)], ids=str)
+def test_a_tower_and_its_gradients_are_those_of_its_convolutions(
+    maps: list[Tensor], channels: tuple[int, ...]
+) -> None:
+    layers = tower(*channels)
+    maps = in_double(maps, layers)
+    rows, tiles = as_rows(maps)
+    found = trainable_tower(rows, [tiles] * (len(layers) + 1), layers)[:-1]
+    expected = of_convolutions(maps, layers)
+    assert_all_close([found], [expected])
+    assert_all_close(
+        gradients_of(maps, layers, (found**2).sum()),
+        gradients_of(maps, layers, (expected**2).sum()),
+    )
+
+
+@pytest.mark.parametrize("wanted", [[], [0], [5, 40, 130, 300, 449], range(450)], ids=str)
+def test_where_only_some_outputs_are_wanted_they_and_all_gradients_are_exact(
+    maps: list[Tensor], wanted: Sequence[int]
+) -> None:
+    layers = tower(16, 24, 5)
+    maps = in_double(maps, layers)
+    rows, tiles = as_rows(maps)
+    mask = torch.zeros(len(rows), dtype=torch.bool)
+    mask[list(wanted)] = True
+    found = trainable_tower(rows, tiles.leading_to(mask, len(layers)), layers)
+    expected = of_convolutions(maps, layers)
+    rows_wanted = mask[:-1].nonzero().flatten()
+    assert_all_close([found[rows_wanted]], [expected[rows_wanted]])
+    assert_all_close(
+        gradients_of(maps, layers, (found[rows_wanted] ** 2).sum()),
+        gradients_of(maps, layers, (expected[rows_wanted] ** 2).sum()),
+    )
+
+
+def test_each_layer_before_needs_a_location_more(maps: list[Tensor]) -> None:
+    tiles = as_rows(maps)[1]
+    mask = torch.zeros(tiles.rows + 1, dtype=torch.bool)
+    mask[[7, -1]] = True
+
+    def written(needed: Tiles) -> set[int]:
+        return set(needed.writes.flatten().tolist()) - {tiles.rows}
+
+    first, second, last = (written(needed) for needed in tiles.leading_to(mask, 2))
+    assert 7 in last and last <= second <= first
+    assert mask.nonzero().flatten().tolist() == [7, tiles.rows], "the mask stays as it was"
+    mask[-1] = False
+    assert tiles.around(mask).nonzero().flatten().tolist() == [6, 7, 8, 20, 21, 22]
+    assert {6, 7, 8, 20, 21, 22} <= second
 
 
 def test_only_the_gradients_asked_for_are_computed(maps: list[Tensor]) -> None:
-    plain = convolution()
-    plain.weight.requires_grad_(False)
-    given = [m.clone().requires_grad_() for m in maps]
-    trainable_convolution(*as_rows(given), plain).sum().backward()
-    assert given[0].grad is not None and plain.weight.grad is None and plain.bias.grad is not None
+    layers = tower(24, 8)
+    layers[0].weight.requires_grad_(False)
+    layers[1].bias.requires_grad_(False)
+    rows, tiles = as_rows(maps)
+    trainable_tower(rows, [tiles] * 3, layers).sum().backward()
+    assert layers[0].weight.grad is None and layers[1].bias.grad is None
+    assert layers[0].bias.grad is not None and layers[1].weight.grad is not None
+
+
+@pytest.mark.parametrize("autocast", [True, False])
+def test_the_trainable_convolution_of_a_map_is_a_convolution(autocast: bool) -> None:
+    plain, x = convolution(), torch.randn(2, 16, 13, 17)
+    ours = convolution()
+    ours.__class__ = TrainableWinogradConv2d
+    results = []
+    for module in (ours, plain):
+        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+            out = module(x)
+        (out.float() ** 2).sum().backward()
+        results.append((out, module.weight.grad, module.bias.grad))
+    assert results[0][0].dtype == (torch.bfloat16 if autocast else torch.float32)
+    for one, other in zip(*results, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=2e-3)
