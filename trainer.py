@@ -9,7 +9,6 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import TensorBoardLogger
-from torchvision.models.detection import RetinaNet
 
 from data.augmentation import TrainingTransform, training_canvas
 from data.dataset import DataSplits, make_loader
@@ -17,6 +16,7 @@ from data.default import DataSource, describe_splits, keep_decoded, match_classe
 from lost_images import LostImages
 from low_map import LowMapDiagnosis
 from model.backbone_weights import find_backbone_weights
+from model.batched_retinanet import BatchedRetinaNet
 from model.checkpoint import (
     Checkpoint,
     DetectorDescription,
@@ -118,7 +118,7 @@ def _data_source(config: Config, start: Checkpoint | None) -> DataSource:
 
 def _build_model(
     config: Config, class_names: tuple[str, ...], source: DataSource, start: Checkpoint | None
-) -> tuple[DetectorDescription, RetinaNet]:
+) -> tuple[DetectorDescription, BatchedRetinaNet]:
     """A model for these classes; of a checkpoint's shape where there is one."""
     data = dataclasses.asdict(source)
     if start:
@@ -158,7 +158,7 @@ def _build_model(
     return description, model
 
 
-def _load_weights(model: RetinaNet, start: Checkpoint, class_names: tuple[str, ...]) -> None:
+def _load_weights(model: BatchedRetinaNet, start: Checkpoint, class_names: tuple[str, ...]) -> None:
     """Load a checkpoint's weights; the class layer only where the classes are the same."""
     weights = dict(start.weights)
     if start.description.class_names != class_names:
@@ -219,7 +219,7 @@ def _make_trainer(
 def _fit(
     config: Config,
     trainer: pl.Trainer,
-    model: RetinaNet,
+    model: BatchedRetinaNet,
     splits: DataSplits,
     description: DetectorDescription,
     run: Path,
@@ -245,6 +245,8 @@ def _fit(
     module = DetectorModule(
         model, description.class_names, _recipe(config, description), description.as_plain()
     )
+    if config.compile:
+        model.compile_network()
     train_loader = make_loader(
         train.with_transform(transform), config.batch_size, shuffle=True, **loading
     )

@@ -39,6 +39,15 @@ class BatchedRetinaNet(RetinaNet):
         outputs = self.head(features, matches >= 0)
         return retinanet_losses(outputs, anchors, objects, matches)
 
+    def compile_network(self, backend: str = "inductor") -> None:
+        """Have torch.compile make kernels of backbone and head when they are first used.
+
+        Names of the weights stay, and a copy of the model is not compiled. What is around the
+        network is small, and its shapes depend on the objects. backend: torch.compile's.
+        """
+        self.backbone.compile(backend=backend)
+        self.head.compile(backend=backend)
+
     def compute_loss(
         self,
         targets: Sequence[dict[str, Any]],

@@ -13,7 +13,6 @@ from typing import NamedTuple
 import torch
 from efficientnet_pytorch import EfficientNet
 from torch import Tensor, nn
-from torchvision.models.detection import RetinaNet
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.ops import FeaturePyramidNetwork
 
@@ -98,7 +97,7 @@ def get_efficient_retinanet(
     image_size: int = 512,
     anchor_scale: float = 1.0,
     freeze_batch_norm: bool | None = None,
-) -> RetinaNet:
+) -> BatchedRetinaNet:
     """A RetinaNet whose pyramid taps six stages of an EfficientNet into eight levels.
 
     num_classes: background counted, as in torchvision.

@@ -124,6 +124,21 @@ def test_a_step_computes_only_the_boxes_that_count_and_all_gradients_are_torchvi
     torch.testing.assert_close(some["cls_logits"], every["cls_logits"])
 
 
+def test_compiled_and_eager_networks_have_the_same_losses_gradients_and_weights(
+    b0: RetinaNet,
+) -> None:
+    eager = copy.deepcopy(b0).eval()
+    compiled = copy.deepcopy(eager)
+    compiled.compile_network(backend="eager")
+    eager.training = compiled.training = True
+    found, expected = (gradients_of_a_step(model, every_box=False) for model in (compiled, eager))
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-4 * float(other.abs().max()))
+    assert compiled.state_dict().keys() == eager.state_dict().keys()
+    assert compiled.backbone._compiled_call_impl and compiled.head._compiled_call_impl
+    assert copy.deepcopy(compiled).backbone._compiled_call_impl is None
+
+
 def head_outputs(batch: int) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
     logits = [torch.randn(batch, n, CLASSES) * 2 - 3 for n in LEVELS]
     offsets = [torch.randn(batch, n, 4) * 0.3 for n in LEVELS]

@@ -158,6 +158,13 @@ class Config:
         one_of("auto", "fp32", "bf16"),
         group=TRAINING,
     )
+    compile: bool = _option(
+        False,
+        "True: torch.compile the network first, which takes minutes; for long runs on a GPU",
+        parse_bool,
+        group=TRAINING,
+        metavar="BOOL",
+    )
     crop_pretraining: str = _option(
         "auto",
         "auto, off, minutes (3) or steps (400steps): without pretrained weights the "

@@ -22,6 +22,7 @@ MAY_CHANGE = frozenset(
         "epochs",
         "cache",
         "cache_folder",
+        "compile",
         "on_bad_image",
         "max_megapixels",
         "delay_time",
