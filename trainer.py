@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import TensorBoardLogger
+from torch.utils.data import DataLoader
 
 from data.augmentation import TrainingTransform, training_canvas
-from data.dataset import DataSplits, make_loader
+from data.dataset import Dataset, DataSplits, make_loader
 from data.default import DataSource, describe_splits, keep_decoded, match_classes
 from lost_images import LostImages
 from low_map import LowMapDiagnosis
@@ -225,38 +226,19 @@ def _fit(
     run: Path,
     last: Path | None,
 ) -> None:
-    train = splits.train
-    if config.overfit:
-        repeats = -(-LEAST_OVERFIT_STEPS * config.batch_size // len(train))
-        train = train.subset([*range(len(train))] * repeats)
-    canvas = training_canvas(
-        (annotation.size for annotation in train.annotations),
-        description.image_size,
-        square=config.quarter_turns,
-    )
-    transform = TrainingTransform(
-        canvas, scale_jitter=config.scale_jitter, quarter_turns=config.quarter_turns
-    )
-    loading: dict[str, Any] = {
-        "workers": config.workers,
-        "seed": config.seed,
-        "pin_memory": trainer.strategy.root_device.type == "cuda",
-    }
     module = DetectorModule(
         model, description.class_names, _recipe(config, description), description.as_plain()
     )
     if config.compile:
         model.compile_network()
-    train_loader = make_loader(
-        train.with_transform(transform), config.batch_size, shuffle=True, **loading
-    )
-    validation_loader = make_loader(splits.validation, config.batch_size, **loading)
+    pin_memory = trainer.strategy.root_device.type == "cuda"
+    train = _enough_for_an_epoch(splits.train, config)
+    loaders = _loaders(config, train, splits.validation, description.image_size, pin_memory)
     try:
         with readable_failures():
             trainer.fit(
                 module,
-                train_loader,
-                validation_loader,
+                *loaders,
                 ckpt_path=str(last) if last else None,
                 weights_only=True,
             )
@@ -275,6 +257,35 @@ def _fit(
             save_curves(run / METRICS_FILE, run / CURVES)
         say("stopped", f"in epoch {min(trainer.current_epoch + 1, config.epochs)}; {hint}")
         raise
+
+
+def _enough_for_an_epoch(train: Dataset, config: Config) -> Dataset:
+    if not config.overfit:
+        return train
+    repeats = -(-LEAST_OVERFIT_STEPS * config.batch_size // len(train))
+    return train.subset([*range(len(train))] * repeats)
+
+
+def _loaders(
+    config: Config, train: Dataset, validation: Dataset, image_size: int, pin_memory: bool
+) -> tuple[DataLoader, DataLoader]:
+    """Of augmented training images and of validation images."""
+    canvas = training_canvas(
+        (annotation.size for annotation in train.annotations),
+        image_size,
+        square=config.quarter_turns,
+    )
+    transform = TrainingTransform(
+        canvas, scale_jitter=config.scale_jitter, quarter_turns=config.quarter_turns
+    )
+    make = partial(
+        make_loader,
+        batch_size=config.batch_size,
+        workers=config.workers,
+        seed=config.seed,
+        pin_memory=pin_memory,
+    )
+    return make(train.with_transform(transform), shuffle=True), make(validation)
 
 
 def _recipe(config: Config, description: DetectorDescription) -> Recipe:

@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 PACKAGES = ("torch", "torchvision", "efficientnet-pytorch", "effdet", "pycocotools", "pillow")
+MARK = "<!-- What follows is written by python -m benchmarks.speed --markdown. -->\n\n"
 COLUMNS = ("work", "candidate", "median", "times as good", "against the reference")
 
 
@@ -66,8 +67,14 @@ def as_markdown(rows: Sequence[Row], weights: str) -> str:
         lines += ["| " + " | ".join(COLUMNS[1:]) + " |", "|---|---|---|---|"]
         lines += ["| " + " | ".join(row.cells[1:]) + " |" for row in group]
     if not torch.cuda.is_available():
-        lines += ["", "GPU: not measured."]
+        lines += ["", "GPU: not measured; `make bench` on a machine that has one adds its rows."]
     return "\n".join(lines) + "\n"
+
+
+def write_below_mark(text: str, file: Path) -> None:
+    """Put the text in the place of what stands behind ``MARK`` in the file; the rest stays."""
+    above = file.read_text(encoding="utf-8").split(MARK)[0] if file.is_file() else ""
+    file.write_text(above + MARK + text, encoding="utf-8")
 
 
 def machine() -> str:

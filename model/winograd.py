@@ -190,14 +190,15 @@ class WinogradConv2d(WinogradConv):
 
 
 class TrainableWinogradConv2d(nn.Conv2d):
-    """A 3x3 convolution of stride 1 and padding 1 that takes fewer multiplications on a CPU.
+    """A 3x3 convolution of stride 1 and padding 1 that trains with fewer multiplications on a CPU.
 
-    In float32, that is; elsewhere it is what it inherits from.
+    In float32, that is; elsewhere, and in evaluation mode, it is what it inherits from.
     """
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (B, C, H, W). Returns (B, K, H, W)."""
-        if x.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
+        in_float32 = x.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
+        if not (self.training and in_float32):
             return super().forward(x)
         rows, tiles = as_rows([x])
         out = trainable_tower(rows, [tiles, tiles], [self])

@@ -112,6 +112,16 @@ def test_every_row_is_in_the_json_and_in_the_tables() -> None:
     assert ("GPU: not measured" in text) == (not torch.cuda.is_available())
 
 
+def test_the_tables_replace_those_of_before_and_leave_what_stands_above(tmp_path: Path) -> None:
+    file = tmp_path / "README.md"
+    file.write_text("# Speed\n\nBy hand.\n\n" + report.MARK + "old\n")
+    for _ in range(2):
+        report.write_below_mark("new\n", file)
+    assert file.read_text() == "# Speed\n\nBy hand.\n\n" + report.MARK + "new\n"
+    report.write_below_mark("new\n", tmp_path / "other.md")
+    assert (tmp_path / "other.md").read_text() == report.MARK + "new\n"
+
+
 def test_both_scorers_give_the_same_numbers() -> None:
     official, ours = (work() for work in other_works.scorers(20, classes=3).values())
     assert official == pytest.approx(ours, abs=1e-12) and 0.02 < ours[0] < 0.98
