@@ -90,7 +90,9 @@ def launch(config: Config) -> Path:
     say("device", str(machine))
 
     run = last.parent if last else _new_run(config, description)
-    write_json(dataclasses.asdict(config), run / CONFIG_FILE)
+    # What "auto" chose is measured, and another measurement might choose otherwise.
+    computed = dataclasses.replace(config, precision=machine.precision)
+    write_json(dataclasses.asdict(computed), run / CONFIG_FILE)
     say("run", str(run))
     guard = make_guard(
         config.gpu, config.delay_time, config.high_temp, config.low_temp, config.max_pause, say

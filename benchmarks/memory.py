@@ -3,76 +3,98 @@
 from __future__ import annotations
 
 import json
+import math
 import os
-import resource
 import subprocess
 import sys
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 GIGABYTE = 1e9
 # A freed block goes back to the system at once: otherwise the peak would count what the allocator
 # kept of earlier steps.
 ENVIRONMENT = {"MALLOC_TRIM_THRESHOLD_": "0", "MALLOC_MMAP_THRESHOLD_": "65536"}
+STATUS = Path("/proc/self/status")  # Linux alone tells a process its peak, and lets it start anew
 
 
-def peak_gigabytes(name: str, work: str, size: tuple[int, int], batch: int, cards: Path) -> float:
-    """Of building the detector and two runs of its work. nan where it failed or was killed."""
-    arguments = json.dumps([name, work, size, batch, str(cards)])
+@dataclass(frozen=True)
+class Case:
+    """A work to be measured. work: inference or training. size: (height, width)."""
+
+    work: str
+    size: tuple[int, int]
+    batch: int
+    cards: Path
+    device: str = "cpu"
+    checkpoint: Path | None = None
+
+
+def peak_gigabytes(name: str, case: Case) -> float:
+    """Of two runs of its work, over what is there before the detector is built.
+
+    On a CPU of the process, on a card of what was allocated there. nan where it failed, was killed
+    or cannot be measured.
+    """
+    arguments = json.dumps({"name": name, **asdict(case)}, default=str)
     result = subprocess.run(
         [sys.executable, "-m", "benchmarks.memory", arguments],
         capture_output=True,
         text=True,
         env={**os.environ, **ENVIRONMENT},
     )
-    return float(result.stdout.split()[-1]) if result.returncode == 0 else float("nan")
+    if result.returncode:
+        return math.nan
+    return float(result.stdout.split()[-1])
 
 
-def _measure(name: str, work: str, size: tuple[int, int], batch: int, cards: str) -> float:
+def _measure(name: str, case: Case) -> float:
     import torch
 
     from benchmarks import peers
     from benchmarks.photographs import photographs
 
-    images, targets = photographs(Path(cards), size, batch)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device(case.device)
+    images, targets = photographs(case.cards, case.size, case.batch)
+    ours = peers.our_b0(max(case.size), images, case.checkpoint)
     images = [image.to(device) for image in images]
     targets = [{key: value.to(device) for key, value in target.items()} for target in targets]
-    ours = peers.our_b0(max(size), [image.cpu() for image in images], None)
-    before = _resident()
-    peer = peers.one_peer(name, ours, work, size, device)
+    before = 0 if device.type == "cuda" else _status("VmRSS:")
+    peer = peers.one_peer(name, ours, case.work, case.size, device)
+    if peer is None:
+        return math.nan
     run = (
         peers.inference(peer, images)
-        if work == "inference"
+        if case.work == "inference"
         else peers.training(peer, images, targets)
     )
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-    _reset_peak()
+    else:
+        Path("/proc/self/clear_refs").write_text("5")
     run()
     run()
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / GIGABYTE
-    return (_peak() - before) / GIGABYTE
+    return (_status("VmHWM:") - before) / GIGABYTE
 
 
 def _status(field: str) -> int:
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(field):
-            return int(line.split()[1]) * 1024
-    return 0
+    (line,) = (x for x in STATUS.read_text().splitlines() if x.startswith(field))
+    return int(line.split()[1]) * 1024
 
 
-def _resident() -> int:
-    return _status("VmRSS:")
-
-
-def _reset_peak() -> None:
-    Path("/proc/self/clear_refs").write_text("5")
-
-
-def _peak() -> int:
-    return _status("VmHWM:") or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+def _case(plain: dict) -> Case:
+    checkpoint = plain["checkpoint"] and Path(plain["checkpoint"])
+    return Case(
+        plain["work"],
+        tuple(plain["size"]),
+        plain["batch"],
+        Path(plain["cards"]),
+        plain["device"],
+        checkpoint,
+    )
 
 
 if __name__ == "__main__":
-    print(_measure(*json.loads(sys.argv[1])))
+    given = json.loads(sys.argv[1])
+    print(_measure(given["name"], _case(given)))

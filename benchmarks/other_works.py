@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import os
 import subprocess
@@ -97,12 +98,13 @@ def _image(random: np.random.Generator, number: int, classes: int) -> ImageResul
 
 def scorers(images: int, classes: int = 20) -> dict[str, Callable[[], np.ndarray]]:
     """Each gives COCO's twelve numbers of the same detections."""
-    from tests.coco_oracle import official
+    from tests.coco_oracle import evaluated, official_input
 
     results = detections(images, classes=classes)
     names = [str(number) for number in range(classes)]
+    prepared = official_input(results, classes)
     return {
-        PYCOCOTOOLS: lambda: np.asarray(official(results, classes).stats),
+        PYCOCOTOOLS: lambda: np.asarray(evaluated(*copy.deepcopy(prepared)).stats),
         OURS: lambda: np.asarray(coco_metrics(results, names).summary),
     }
 

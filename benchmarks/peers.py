@@ -111,6 +111,7 @@ def reference_b0(ours: RetinaNet, image_size: int) -> RetinaNet:
 
 
 def resnet50(image_size: int, classes: int) -> RetinaNet:
+    """Torchvision's own RetinaNet; classes with background."""
     return retinanet_resnet50_fpn(
         weights=None,
         weights_backbone=None,

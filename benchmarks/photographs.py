@@ -14,6 +14,7 @@ from data.dataset import Dataset
 
 
 def training_split(cards: Path) -> Dataset:
+    """The training photographs as they are."""
     return open_dataset(cards).train
 
 

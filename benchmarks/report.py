@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import importlib.metadata
 import json
-import os
 import platform
 import subprocess
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 from rich.console import Console
 from rich.table import Table
@@ -47,20 +47,21 @@ class Row:
 
 
 def show(rows: Sequence[Row]) -> None:
+    """A table on the terminal."""
     table = Table(*COLUMNS, title=machine())
     for row in rows:
         table.add_row(*row.cells)
     Console().print(table)
 
 
-def as_json(rows: Sequence[Row], weights: str) -> str:
-    content = {**_facts(weights), "rows": [dataclasses.asdict(row) for row in rows]}
+def as_json(rows: Sequence[Row], facts: dict[str, Any]) -> str:
+    """The facts, and under ``rows`` the rows."""
+    content = {**facts, "rows": [dataclasses.asdict(row) for row in rows]}
     return json.dumps(content, indent=2) + "\n"
 
 
-def as_markdown(rows: Sequence[Row], weights: str) -> str:
-    """A table for each work."""
-    facts = _facts(weights)
+def as_markdown(rows: Sequence[Row], facts: dict[str, Any]) -> str:
+    """The facts, and a table for each work."""
     lines = [f"- {name}: {value}" for name, value in facts.items()]
     for work, group in groupby(rows, key=lambda row: row.work):
         lines += ["", f"### {work[0].upper()}{work[1:]}", ""]
@@ -79,7 +80,7 @@ def write_below_mark(text: str, file: Path) -> None:
 
 def machine() -> str:
     """Processor or card, threads and memory."""
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
+    memory = psutil.virtual_memory().total / 1e9
     processor = f"{_processor()}, {torch.get_num_threads()} threads, {memory:.0f} GB"
     capability = f"{torch.backends.cpu.get_cpu_capability()}"
     card = f"; {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
@@ -95,7 +96,8 @@ def _processor() -> str:
     return names[0] if names else platform.machine()
 
 
-def _facts(weights: str) -> dict[str, Any]:
+def facts(weights: str) -> dict[str, Any]:
+    """What the measurements depend on."""
     return {
         "machine": machine(),
         "python": platform.python_version(),
@@ -115,5 +117,8 @@ def _version(package: str) -> str:
 
 def _commit() -> str:
     command = ["git", "describe", "--always", "--dirty", "--abbrev=10"]
-    result = subprocess.run(command, capture_output=True, text=True)
+    try:
+        result = subprocess.run(command, capture_output=True, text=True)
+    except OSError:  # no git
+        return "unknown"
     return result.stdout.strip() or "unknown"

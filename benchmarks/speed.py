@@ -12,21 +12,24 @@ import argparse
 import math
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from torchvision.models.detection import RetinaNet
 
 from benchmarks import other_works, peers, report
-from benchmarks.memory import peak_gigabytes
+from benchmarks.memory import Case, peak_gigabytes
 from benchmarks.photographs import photographs
 from benchmarks.report import Row
 from benchmarks.same_weights import greatest_difference, mirrored
 from benchmarks.timing import interleaved
+from model.checkpoint import load_checkpoint
 from utils.errors import UserError
-from utils.hardware import choose_precision
+from utils.hardware import choose_device, choose_precision
 
 WORKS = ("inference", "training", "accuracy", "memory", "loading", "map", "start")
 # Height and width, multiples of 32: 378x504 photographs at 512 px and at torchvision's 800/1333.
@@ -39,6 +42,8 @@ MOST_PIXELS_ON_CPU = 4 * 800 * 1056  # of a batch; more of them take an hour and
 
 @dataclass(frozen=True)
 class Plan:
+    """What is measured, as the flags say. sizes: of ``SIZES``."""
+
     cards: Path
     sizes: tuple[str, ...]
     batches: tuple[int, ...]
@@ -54,20 +59,21 @@ def main(arguments: list[str] | None = None) -> int:
     options = _options(arguments)
     try:
         plan = _plan(options)
+        weights = str(plan.checkpoint or "random, scaled to give about 300 candidates a picture")
+        facts = report.facts(weights)
         rows = []
         for work in options.only:
             for row in MEASURES[work](plan):
-                print(row, flush=True)
+                print(*row.cells, sep="  ", flush=True)
                 rows.append(row)
     except UserError as error:
-        print(error, file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)
         return 2
-    weights = str(plan.checkpoint or "random, scaled to give about 300 candidates a picture")
     report.show(rows)
     if options.json:
-        options.json.write_text(report.as_json(rows, weights))
+        options.json.write_text(report.as_json(rows, facts))
     if options.markdown:
-        report.write_below_mark(report.as_markdown(rows, weights), options.markdown)
+        report.write_below_mark(report.as_markdown(rows, facts), options.markdown)
     return 0
 
 
@@ -84,7 +90,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--checkpoint", type=Path, help="a trained b0 instead of random weights")
     parser.add_argument("--device", choices=("cpu", "cuda"))
     parser.add_argument(
-        "--bf16", action="store_true", help="measure bf16 on a CPU without instructions for it too"
+        "--bf16", action="store_true", help="measure bf16 also where a CPU is slow with it"
     )
     parser.add_argument("--json", type=Path, help="also write the rows to this file")
     parser.add_argument(
@@ -93,11 +99,11 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def _some_of(known: object) -> Callable[[str], tuple[str, ...]]:
+def _some_of(known: Iterable[str]) -> Callable[[str], tuple[str, ...]]:
     def parse(text: str) -> tuple[str, ...]:
         names = tuple(text.split(","))
-        if not set(names) <= set(known):  # type: ignore[call-overload]
-            raise argparse.ArgumentTypeError(f"{text}: expected some of {', '.join(known)}")  # type: ignore[call-overload]
+        if not set(names) <= set(known):
+            raise argparse.ArgumentTypeError(f"{text}: expected some of {', '.join(known)}")
         return names
 
     return parse
@@ -110,8 +116,11 @@ def _numbers(text: str) -> tuple[int, ...]:
 def _plan(options: argparse.Namespace) -> Plan:
     if not options.cards.is_dir():
         raise UserError(f"--cards {options.cards}: no such folder; give the real photographs.")
-    has_cuda = torch.cuda.is_available()
-    device = torch.device(options.device or ("cuda" if has_cuda else "cpu"))
+    device = choose_device(options.device)
+    if options.checkpoint:
+        model = load_checkpoint(options.checkpoint, "--checkpoint").description.model_name
+        if model != "efficientnet-b0":
+            raise UserError(f"--checkpoint {options.checkpoint}: is {model}; give one of b0.")
     return Plan(
         cards=options.cards,
         sizes=options.image_size,
@@ -132,12 +141,11 @@ def _detectors(plan: Plan, work: str, batches: tuple[int, ...]) -> Iterator[Row]
         fitting = [batch for batch in batches if batch * height * width <= most]
         images, targets = photographs(plan.cards, SIZES[size], max(fitting, default=1))
         ours = peers.our_b0(max(SIZES[size]), images, plan.checkpoint)
-        names = [n for n in peers.NAMES if plan.low_precision or not n.endswith("bf16")]
-        made = {n: peers.one_peer(n, ours, work, SIZES[size], plan.device) for n in names}
-        found = {name: peer for name, peer in made.items() if peer}
         on_device = [image.to(plan.device) for image in images]
         truth = [{k: v.to(plan.device) for k, v in target.items()} for target in targets]
         for batch in fitting:
+            # New ones each time: those that were trained are no longer equal.
+            found = _peers(plan, ours, work, SIZES[size])
             given = on_device[:batch], truth[:batch]
             agreement = _agreement(found, ours.to(plan.device), work, *given)
             runs = {
@@ -158,6 +166,13 @@ def _detectors(plan: Plan, work: str, batches: tuple[int, ...]) -> Iterator[Row]
                 )
 
 
+def _peers(plan: Plan, ours: RetinaNet, work: str, size: tuple[int, int]) -> dict[str, peers.Peer]:
+    """Those that can be had here."""
+    names = [n for n in peers.NAMES if plan.low_precision or not n.endswith("bf16")]
+    made = {name: peers.one_peer(name, ours.cpu(), work, size, plan.device) for name in names}
+    return {name: peer for name, peer in made.items() if peer}
+
+
 @torch.no_grad()
 def _agreement(
     found: dict[str, peers.Peer],
@@ -167,6 +182,31 @@ def _agreement(
     targets: peers.Targets,
 ) -> dict[str, dict]:
     """Whether ours in float32 gives what the reference gives, on the pictures that are timed."""
+    with _exact_float32():
+        return {
+            **_agreement_of_fp32(found, ours, work, images, targets),
+            "ours b0, bf16": {"difference": "another precision, see accuracy"},
+        }
+
+
+@contextmanager
+def _exact_float32() -> Iterator[None]:
+    """A card's convolutions round float32 to 10 bits unless they are told not to."""
+    allowed = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = allowed
+
+
+def _agreement_of_fp32(
+    found: dict[str, peers.Peer],
+    ours: torch.nn.Module,
+    work: str,
+    images: peers.Images,
+    targets: peers.Targets,
+) -> dict[str, dict]:
     name = "ours b0, fp32"
     oracle = mirrored(found[peers.REFERENCE].model.eval())
     if work == "training":
@@ -198,12 +238,14 @@ def _training_gaps(
     for model in (ours, oracle):
         model.eval()
         model.training = True  # losses, while no norm moves and no block is skipped at random
+        model.backbone.fpn.train()
         losses = model(images, targets)
         parameters = list(model.head.parameters())
         results.append((losses.values(), torch.autograd.grad(sum(losses.values()), parameters)))
         model.eval()
     (our_losses, our_gradients), (losses, gradients) = results
-    gaps = [abs(float(a) - float(b)) / float(b) for a, b in zip(our_losses, losses, strict=True)]
+    loss_pairs = zip(our_losses, losses, strict=True)
+    gaps = [abs(a.item() - b.item()) / b.item() for a, b in loss_pairs]
     pairs = zip(our_gradients, gradients, strict=True)
     return max(gaps), max(float((a - b).abs().max() / b.abs().max()) for a, b in pairs)
 
@@ -238,11 +280,12 @@ def measure_memory(plan: Plan) -> Iterator[Row]:
     size = plan.sizes[0]
     for work, batch in (("inference", plan.batches[0]), ("training", plan.training_batches[0])):
         names = [n for n in peers.NAMES if plan.low_precision or not n.endswith("bf16")]
-        peaks = {name: peak_gigabytes(name, work, SIZES[size], batch, plan.cards) for name in names}
+        case = Case(work, SIZES[size], batch, plan.cards, plan.device.type, plan.checkpoint)
+        peaks = {name: peak_gigabytes(name, case) for name in names}
         for name, peak in peaks.items():
-            if not math.isnan(peak):
-                title = f"peak memory, {work}, batch {batch}, {size} px"
-                yield Row(title, name, peak, peaks[peers.REFERENCE] / peak, unit="GB")
+            title = f"peak memory, {work}, batch {batch}, {size} px"
+            why = "failed, or not installed" if math.isnan(peak) else ""
+            yield Row(title, name, peak, peaks[peers.REFERENCE] / peak, why, unit="GB")
 
 
 def measure_loading(plan: Plan) -> Iterator[Row]:

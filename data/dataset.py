@@ -161,12 +161,8 @@ class Dataset(torch.utils.data.Dataset):
         """Decode one image. Raises UserError, naming the file, when it cannot be read."""
         annotation = self.annotations[index]
         image = read_image(annotation.image_path, annotation.size)
-        return Sample(
-            image=image,
-            boxes=_inside(annotation, image.size),
-            labels=torch.tensor(self.labels(index), dtype=torch.int64),
-            difficult=torch.from_numpy(annotation.difficult.astype(bool)),
-        )
+        boxes, labels, difficult = self._objects(index, image.size)
+        return Sample(image=image, boxes=boxes, labels=labels, difficult=difficult)
 
     def readable_sample(self, index: int) -> Sample | None:
         """As ``sample``; None, remembered in ``unreadable``, for an image that cannot be read."""
@@ -197,17 +193,21 @@ class Dataset(torch.utils.data.Dataset):
         read = self.cache.pixels if self.cache else read_pixels
         image = read(annotation.image_path, annotation.size)
         height, width = image.shape[-2:]
-        target = Target(
-            boxes=tv_tensors.BoundingBoxes(
-                _inside(annotation, (width, height)), format="XYXY", canvas_size=(height, width)
-            ),
-            labels=torch.tensor(self.labels(index), dtype=torch.int64),
-            difficult=torch.from_numpy(annotation.difficult.astype(bool)),
-            image_id=index,
-        )
+        boxes, labels, difficult = self._objects(index, (width, height))
+        framed = tv_tensors.BoundingBoxes(boxes, format="XYXY", canvas_size=(height, width))
+        target = Target(boxes=framed, labels=labels, difficult=difficult, image_id=index)
         if annotation.crowd is not None:
             target["crowd"] = torch.from_numpy(annotation.crowd)
         return image, target
+
+    def _objects(
+        self, index: int, size: tuple[int, int]
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Boxes, labels and difficult flags of a picture of this (width, height)."""
+        annotation = self.annotations[index]
+        labels = torch.tensor(self.labels(index), dtype=torch.int64)
+        flags = torch.from_numpy(annotation.difficult.astype(bool))
+        return _inside(annotation, size), labels, flags
 
     def _transformed(self, image: torch.Tensor, target: Target) -> tuple[torch.Tensor, Target]:
         return (
@@ -234,7 +234,9 @@ class Dataset(torch.utils.data.Dataset):
 
     def renamed_to(self, class_names: Sequence[str]) -> Dataset:
         """The same annotations labelled by another class list, for example a checkpoint's."""
-        return Dataset(self.annotations, class_names, self.transform)
+        other = Dataset(self.annotations, class_names, self.transform)
+        other.cache = self.cache
+        return other
 
     def subset(self, indices: Sequence[int]) -> Dataset:
         """Some of the images; the class list stays."""

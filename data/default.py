@@ -54,8 +54,7 @@ class DataSource:
         *,
         overfit: int = 0,
     ) -> DataSplits:
-        """Read the data set; drawn cards are made in ``cache_folder`` when first asked
-        for.
+        """Read the data set; drawn cards are made in ``cache_folder`` if need be.
 
         overfit: if not 0, both splits are the first ``overfit`` training images.
         """
@@ -114,7 +113,10 @@ def keep_decoded(splits: DataSplits, memory: int, workers: int) -> tuple[DataSpl
         return splits, f"off: {size}, are more than {left}; each is decoded when it is needed"
     if workers and not is_shared_with_workers():
         return splits, "off: this system's loader processes share no memory; --workers 0 uses it"
-    cache = ImageCache(images)
+    try:
+        cache = ImageCache(images)
+    except OSError as error:
+        return splits, f"off: the system gives no memory for {size} ({error})"
     kept = dataclasses.replace(
         splits, train=splits.train.cached(cache), validation=splits.validation.cached(cache)
     )

@@ -27,7 +27,8 @@ class ImageCache:
 
     Processes that are forked, as a loader's are on Linux, share one memory, and what one of them
     has decoded the others find. A process that is started anew (Windows, macOS) decodes each time.
-    The memory is not in /dev/shm, of which a container has little, and is taken as it is filled.
+    The memory is not in /dev/shm, of which a container has little; on Linux it is taken as it is
+    filled. Raises OSError where the system gives none.
 
     images: each image's path with its (width, height) as training sees it. An image that turns out
     to be of another size, or that is not among them, is read each time.
@@ -55,6 +56,7 @@ class ImageCache:
         pixels = read_pixels(path, size)
         if pixels.shape == (3, height, width):
             rows.copy_(pixels.permute(1, 2, 0))
+            # Last: whoever sees it finds the whole image. In an epoch no other process asks for it.
             self._memory[place] = 1
         return pixels
 

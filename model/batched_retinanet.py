@@ -26,11 +26,15 @@ class BatchedRetinaNet(RetinaNet):
     def forward(
         self, images: Sequence[Tensor], targets: Sequence[dict[str, Any]] | None = None
     ) -> Any:
-        """images: (3, H, W), uint8 or float in 0..1. See ``get_efficient_retinanet``."""
+        """images: (3, H, W), uint8 or float in 0..1. See ``get_efficient_retinanet``.
+
+        Raises ValueError for boxes without area that lie on the CPU; a card is not waited for.
+        """
         if not self.training:
             return losses_and_detections(self, images, None)[1]
         if targets is None:
             raise ValueError("training needs targets, a dict of boxes and labels for each image")
+        _refuse_empty_boxes(targets)
         batch, scaled = self.transform(images, targets)
         features = list(self.backbone(batch.tensors).values())
         (anchors, *_) = self.anchor_generator(batch, features)
@@ -79,3 +83,15 @@ class BatchedRetinaNet(RetinaNet):
         )
         outputs = head_outputs["cls_logits"], head_outputs["bbox_regression"]
         return process(*outputs, anchors[0], image_shapes)
+
+
+def _refuse_empty_boxes(targets: Sequence[dict[str, Any]]) -> None:
+    for number, target in enumerate(targets):
+        boxes = target["boxes"]
+        if boxes.device.type == "cpu" and boxes.numel():
+            empty = (boxes[:, 2:] <= boxes[:, :2]).any(dim=1)
+            if empty.any():
+                row = int(empty.int().argmax())
+                raise ValueError(
+                    f"image {number} of the batch, box {row + 1}, {boxes[row].tolist()}: no area"
+                )

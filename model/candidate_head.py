@@ -58,7 +58,9 @@ class CandidateHead(nn.Module):
 
 
 def _logit(probability: float) -> float:
-    return math.log(probability / (1 - probability)) if probability > 0 else -math.inf
+    if not 0 < probability < 1:
+        return math.inf if probability > 0 else -math.inf
+    return math.log(probability / (1 - probability))
 
 
 def _tower(modules: list[Any]) -> nn.ModuleList:

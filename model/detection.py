@@ -19,10 +19,10 @@ def losses_and_detections(
 ) -> tuple[Losses, list[Detection]]:
     """Validation losses and detections from a single forward pass.
 
-    images: float (3, H, W) in 0..1. targets: ``boxes`` float (N, 4) xyxy pixels, ``labels``;
-    None leaves the losses empty. Torchvision's forward gives the one in training and the other in
-    evaluation mode; a validation wants both, with batch norm in evaluation mode. Detections are in
-    pixels of the images given.
+    images: (3, H, W), float in 0..1 or, for ours, uint8. targets: ``boxes`` float (N, 4) xyxy
+    pixels, ``labels``; None leaves the losses empty. Torchvision's forward gives the one in
+    training and the other in evaluation mode; a validation wants both, with batch norm in
+    evaluation mode. Detections are in pixels of the images given.
 
     Only images of one size share a forward pass: padding a picture to the size of its neighbours
     would reach its features through the squeeze-and-excitation means, and the detections of a

@@ -69,7 +69,7 @@ class EfficientNetPyramid(nn.Module):
         extra = ExtraLevels(PYRAMID_CHANNELS, PYRAMID_CHANNELS)
         self.fpn = FeaturePyramidNetwork(body.out_channels, PYRAMID_CHANNELS, extra_blocks=extra)
         for block in self.fpn.layer_blocks:
-            block[0].__class__ = TrainableWinogradConv2d
+            block[0] = TrainableWinogradConv2d.sharing(block[0])
 
     def forward(self, images: Tensor) -> OrderedDict[str, Tensor]:
         return self.fpn(self.body(images))

@@ -74,11 +74,13 @@ class EfficientNetBody(nn.Module):
         return self
 
     def fold_batch_norms(self) -> None:
-        """Let the convolutions do the batch norms' work; for inference only, and once.
+        """Let the convolutions do the batch norms' work; for inference only.
 
         What a module multiplies and adds after a convolution can be part of its weights.
         """
         net = self.network
+        if isinstance(net._bn0, nn.Identity):
+            return
         net._conv_stem, net._bn0 = _folded(net._conv_stem, net._bn0)
         net._conv_head, net._bn1 = _folded(net._conv_head, net._bn1)
         for block in net._blocks:

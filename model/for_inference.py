@@ -18,9 +18,10 @@ def for_inference(
 ) -> RetinaNet:
     """A copy in evaluation mode that gives the same detections, faster.
 
-    Batch norm is folded into the convolutions before it. In float32 on a CPU, 3x3 convolutions take
-    fewer multiplications (``WinogradConv``) and boxes are computed only where there are candidates
-    (``CandidateHead``). In bfloat16 the weights are converted once and not at each call.
+    EfficientNet's batch norm is folded into the convolutions before it. In float32 on a CPU, the
+    3x3 convolutions of heads and pyramid take fewer multiplications (``WinogradConv``) and boxes
+    are computed only where there are candidates (``CandidateHead``). In bfloat16 the weights are
+    converted once and not at each call.
 
     model: ours or torchvision's RetinaNet; it stays as it is, and weights that need no change are
     shared with it. machine: by default the model's device, float32. losses: compute
@@ -45,18 +46,17 @@ def for_inference(
 def _save_multiplications(fast: RetinaNet, every_box: bool) -> None:
     if has_plain_towers(fast.head):
         fast.head = CandidateHead(fast.head, None if every_box else fast.score_thresh)
-    for parent in fast.backbone.fpn.layer_blocks:
+    fpn = getattr(fast.backbone, "fpn", None)
+    for parent in fpn.layer_blocks if fpn else ():
         if replaceable(parent[0]):
             parent[0] = WinogradConv2d(parent[0])
 
 
 def _convert_weights(fast: RetinaNet) -> None:
-    for part in (
-        fast.backbone.body,
-        fast.backbone.fpn.inner_blocks,
-        fast.backbone.fpn.layer_blocks,
-    ):
-        for module in part.modules():
-            if isinstance(module, nn.Conv2d):
-                module.to(torch.bfloat16)
+    fpn = getattr(fast.backbone, "fpn", None)
+    if fpn and hasattr(fast.backbone, "body"):
+        for part in (fast.backbone.body, fpn.inner_blocks, fpn.layer_blocks):
+            for module in part.modules():
+                if isinstance(module, nn.Conv2d):
+                    module.to(torch.bfloat16)
     fast.head.to(torch.bfloat16)

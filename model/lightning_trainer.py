@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from torchvision.models.detection import RetinaNet
 
+from model.batched_retinanet import BatchedRetinaNet
 from model.detection import losses_and_detections
 from model.for_inference import for_inference
 from utils.hardware import Machine
@@ -78,7 +79,7 @@ def _finish_queue(device: torch.device) -> None:
 class DetectorModule(pl.LightningModule):
     """Trains a RetinaNet; validates and saves its averaged weights.
 
-    model: torchvision's RetinaNet or ours. class_names: the K names, label i + 1 is
+    model: ours, see ``get_efficient_retinanet``. class_names: the K names, label i + 1 is
     ``class_names[i]``. description: plain values that rebuild the model, stored in checkpoints.
     validation_loss: whether a validation measures the losses too.
     After a validation ``evaluation``, its ``results`` (one an image) and ``metrics``, and
@@ -88,7 +89,7 @@ class DetectorModule(pl.LightningModule):
 
     def __init__(
         self,
-        model: RetinaNet,
+        model: BatchedRetinaNet,
         class_names: tuple[str, ...],
         recipe: Recipe | None = None,
         description: dict[str, Any] | None = None,

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 BACKGROUND, IGNORED = -1, -2
+OVERLAPS_AT_ONCE = 1 << 26  # of objects and anchors; as float32 they take 270 MB, a few times over
 
 
 class Objects(NamedTuple):
@@ -46,6 +47,13 @@ def match(objects: Objects, anchors: Tensor, high: float, low: float) -> Tensor:
     their IoU, if no anchor overlaps that object more. Below ``low`` it is background, and what
     lies between counts neither way.
     """
+    boxes, labels = objects
+    at_once = max(1, OVERLAPS_AT_ONCE // (boxes.shape[1] * max(1, len(anchors))))
+    parts = zip(boxes.split(at_once), labels.split(at_once), strict=True)
+    return torch.cat([_match(Objects(*part), anchors, high, low) for part in parts])
+
+
+def _match(objects: Objects, anchors: Tensor, high: float, low: float) -> Tensor:
     overlap = _iou(objects.boxes, anchors)
     overlap.masked_fill_((objects.labels < 0)[..., None], -1)
     best, rows = overlap.max(dim=1)

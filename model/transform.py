@@ -66,7 +66,8 @@ class LongerSideTransform(GeneralizedRCNNTransform):
         batch = batch.contiguous(memory_format=torch.channels_last)
         if len({image.shape for image in images}) == 1:
             rows, columns = images[0].shape[-2:]
-            batch[..., :rows, :columns] = self.normalize(torch.stack(list(images)))
+            stacked = torch.stack([_unit_range(image) for image in images])
+            batch[..., :rows, :columns] = self.normalize(stacked)
         else:
             for place, image in zip(batch, images, strict=True):
                 place[:, : image.shape[-2], : image.shape[-1]] = self.normalize(image)

@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.nn.utils import skip_init
 
 from model.tiles import OUTER, Tiles, as_rows
 
@@ -111,6 +113,7 @@ class _Tower(torch.autograd.Function):
         return layers[-1]
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Any, ...]:
         (gradient,) = gradients  # its last row is zero, as that of what follows is
         count = len(ctx.saved_tensors) // 2
@@ -194,6 +197,14 @@ class TrainableWinogradConv2d(nn.Conv2d):
 
     In float32, that is; elsewhere, and in evaluation mode, it is what it inherits from.
     """
+
+    @classmethod
+    def sharing(cls, convolution: nn.Conv2d) -> TrainableWinogradConv2d:
+        """With the weights of a convolution that is ``replaceable``."""
+        channels = convolution.in_channels, convolution.out_channels
+        ours = skip_init(cls, *channels, 3, padding=1, bias=convolution.bias is not None)
+        ours.weight, ours.bias = convolution.weight, convolution.bias
+        return ours
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (B, C, H, W). Returns (B, K, H, W)."""

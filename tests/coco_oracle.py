@@ -16,8 +16,19 @@ from utils.metrics import FALSE, IGNORED, ImageResult
 
 def official(results: Sequence[ImageResult], num_classes: int) -> COCOeval:
     """The official tool after all its steps; images in the order of their ids."""
-    truth = json.loads(json.dumps(_truth(results, num_classes)))
-    detections = json.loads(json.dumps(_detections(results)))
+    return evaluated(*official_input(results, num_classes))
+
+
+def official_input(
+    results: Sequence[ImageResult], num_classes: int
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """What the official tool would read from its two files."""
+    truth, detections = _truth(results, num_classes), _detections(results)
+    return json.loads(json.dumps(truth)), json.loads(json.dumps(detections))
+
+
+def evaluated(truth: dict[str, Any], detections: list[dict[str, Any]]) -> COCOeval:
+    """The official tool after all its steps, which add to what it is given."""
     with contextlib.redirect_stdout(io.StringIO()):
         ground_truth, found = COCO(), COCO()
         ground_truth.dataset = truth

@@ -12,12 +12,14 @@ from torchvision.models.detection._utils import BoxCoder, Matcher
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import box_iou
+from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
 from model import post_processing
 from model.anchors import Float32AnchorGenerator
 from model.efficient_retinanet import get_efficient_retinanet
 from model.matching import IGNORED, Objects, match
 from model.post_processing import PostProcessing
+from model.winograd import TrainableWinogradConv2d
 from tests.small_models import SIDE, enliven, pictures, target
 
 LEVELS = (600, 150, 36, 9)
@@ -41,8 +43,12 @@ def random_targets() -> list[dict[str, Tensor]]:
     ]
 
 
+@pytest.mark.parametrize("at_once", [1, 2**13, 2**26])
 @pytest.mark.parametrize("seed", range(5))
-def test_anchors_are_matched_as_torchvision_matches_them(seed: int) -> None:
+def test_anchors_are_matched_as_torchvision_matches_them(
+    seed: int, at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("model.matching.OVERLAPS_AT_ONCE", at_once)
     torch.manual_seed(seed)
     targets, anchors = random_targets(), random_boxes(500)
     # Two objects of one box, and an anchor that fits an object exactly, twice.
@@ -94,7 +100,10 @@ def test_losses_and_their_gradients_are_torchvisions(b0: RetinaNet, seed: int) -
 
 def gradients_of_a_step(model: RetinaNet, every_box: bool) -> list[Tensor]:
     torch.manual_seed(4)
-    images, truth = pictures((64, 64), (64, 64)), [target((4, 4, 40, 40)), target()]
+    dtype = next(model.parameters()).dtype
+    images = [image.to(dtype) for image in pictures((64, 64), (64, 64))]
+    truth = [target((4, 4, 40, 40)), target()]
+    model.backbone.fpn.train(not every_box)
     if every_box:
         batch, scaled = model.transform(images, truth)
         features = list(model.backbone(batch.tensors).values())
@@ -109,12 +118,14 @@ def gradients_of_a_step(model: RetinaNet, every_box: bool) -> list[Tensor]:
 def test_a_step_computes_only_the_boxes_that_count_and_all_gradients_are_torchvisions(
     b0: RetinaNet,
 ) -> None:
-    model = copy.deepcopy(b0).eval()
+    model = copy.deepcopy(b0).eval().double()
+    model.backbone.fpn.extra_blocks.__class__ = LastLevelP6P7  # ours computes in float32
     model.training = True  # losses, while batch norm stays as it is
+    assert any(isinstance(m, TrainableWinogradConv2d) for m in model.backbone.fpn.modules())
     ours, theirs = (gradients_of_a_step(model, every_box) for every_box in (False, True))
     assert len(ours) == len([*model.parameters()]) and any((g != 0).any() for g in ours)
     for one, other in zip(ours, theirs, strict=True):
-        torch.testing.assert_close(one, other, rtol=0, atol=1e-4 * float(other.abs().max()))
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-9 * float(other.abs().max()))
     features = [torch.randn(1, 256, 32, 32), torch.randn(1, 256, 4, 4)]
     wanted = torch.zeros(1, 9 * (32 * 32 + 4 * 4), dtype=torch.bool)
     wanted[0, 9 * 500] = True
@@ -237,6 +248,15 @@ def test_the_memory_of_shapes_is_bounded() -> None:
 def test_training_without_targets_is_an_error(b0: RetinaNet) -> None:
     with pytest.raises(ValueError, match="targets"):
         b0.train()(pictures((64, 64)))
+    b0.eval()
+
+
+@pytest.mark.parametrize("box", [(40.0, 40, 10, 10), (4.0, 4, 4, 40)])
+def test_a_box_without_area_is_an_error_that_names_it(
+    b0: RetinaNet, box: tuple[float, ...]
+) -> None:
+    with pytest.raises(ValueError, match=r"image 1.*box 2.*4"):
+        b0.train()(pictures((64, 64), (64, 64)), [target(), target((1, 1, 9, 9), box)])
     b0.eval()
 
 

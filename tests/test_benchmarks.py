@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from importlib.metadata import version
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from torchvision.models.detection import RetinaNet
 
 import main
 from benchmarks import other_works, peers, report, speed
+from benchmarks.memory import Case, peak_gigabytes
 from benchmarks.report import Row
 from benchmarks.same_weights import copy_weights, greatest_difference, mirrored
 from benchmarks.timing import interleaved
@@ -102,9 +104,9 @@ def test_a_result_that_differs_has_no_ratio() -> None:
 
 
 def test_every_row_is_in_the_json_and_in_the_tables() -> None:
-    plain = json.loads(report.as_json(ROWS, "random"))
+    plain = json.loads(report.as_json(ROWS, report.facts("random")))
     assert [row["candidate"] for row in plain["rows"]] == [row.candidate for row in ROWS]
-    text = report.as_markdown(ROWS, "random")
+    text = report.as_markdown(ROWS, report.facts("random"))
     for row in ROWS:
         assert "| " + " | ".join(row.cells[1:]) + " |" in text
     for fact in ("torch " + version("torch"), "threads", "commit", "random"):
@@ -143,7 +145,7 @@ def test_it_runs_from_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[s
     write_cards(cards, PICTURES, PICTURES)
     file = tmp_path / "rows.json"
     arguments = f"--cards {cards} --device cpu --only inference,training,map --json {file}"
-    arguments += " --image-size 64 --batches 2 --training-batches 1 --repeats 1"
+    arguments += " --image-size 64 --batches 2 --training-batches 1,2 --repeats 1"
     assert speed.main([*arguments.split(), "--images-to-score", "10"]) == 0
     rows = json.loads(file.read_text())["rows"]
     ours = [row for row in rows if row["candidate"].startswith("ours")]
@@ -174,8 +176,34 @@ def test_the_map_of_a_checkpoint_is_measured_in_both_precisions(tmp_path: Path) 
     assert json.loads(file.read_text())["rows"] == []
 
 
-def test_a_missing_folder_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    assert speed.main(["--cards", "nowhere"]) == 2
-    assert capsys.readouterr().err.splitlines() == [
-        "--cards nowhere: no such folder; give the real photographs."
-    ]
+def test_peak_memory_is_that_of_the_batch_and_a_failure_is_no_number(tmp_path: Path) -> None:
+    cards = write_cards(tmp_path / "cards", PICTURES, PICTURES)
+    small, large = (
+        peak_gigabytes(peers.REFERENCE, Case("inference", SIZE, batch, cards)) for batch in (1, 64)
+    )
+    # The pictures of the larger batch alone take 5 MB, and its stem 25 MB.
+    assert 0 < small + 0.03 < large < 3
+    assert math.isnan(peak_gigabytes(peers.REFERENCE, Case("inference", SIZE, 1, tmp_path)))
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "words"),
+    [
+        ("--cards", "nowhere", "no such folder; give the real photographs"),
+        ("--checkpoint", "nowhere.pth", "there is no such file"),
+        ("--device", "cuda", "no usable card"),
+    ],
+)
+def test_what_cannot_be_measured_is_one_line(
+    flag: str,
+    value: str,
+    words: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    assert speed.main(["--cards", str(tmp_path), flag, value]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: {flag} {value}") and words in line

@@ -16,8 +16,10 @@ import pytest
 import torch
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch._inductor.exc import InductorError
 
 from main import main, read_config
+from model.batched_retinanet import BatchedRetinaNet
 from model.checkpoint import load_checkpoint
 from model.lightning_trainer import DetectorModule
 from tests.conftest import ROOT
@@ -252,7 +254,7 @@ def test_other_classes_than_the_checkpoints_are_refused_with_both_lists(
     assert "dog" in line
 
 
-def test_images_are_read_once_in_a_run_and_weights_do_not_depend_on_it(
+def test_a_run_with_and_without_cache_ends_with_the_same_weights(
     cards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     weights = []
@@ -261,6 +263,27 @@ def test_images_are_read_once_in_a_run_and_weights_do_not_depend_on_it(
         assert ("stay in memory" in capsys.readouterr().out) == (cache == "True")
         weights.append(load_checkpoint(tmp_path / cache / "run" / "best.pth").weights)
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+def test_compile_reaches_the_network_that_trains_and_its_failure_is_one_line(
+    cards: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    compiled = []
+
+    def broken(model: BatchedRetinaNet) -> None:
+        compiled.append(model)
+        model.forward = fail
+
+    def fail(*arguments: object) -> None:
+        raise InductorError(RuntimeError("no compiler"))
+
+    monkeypatch.setattr(BatchedRetinaNet, "compile_network", broken)
+    assert train(cards, tmp_path, "--epochs", "1", "--compile", "True") == 2
+    (line,) = [x for x in capsys.readouterr().err.splitlines() if x.startswith("error:")]
+    assert len(compiled) == 1 and "--compile" in line and "no compiler" in line
 
 
 def test_the_data_set_is_never_touched(cards: Path, tmp_path: Path) -> None:

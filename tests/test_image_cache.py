@@ -151,16 +151,34 @@ def test_processes_that_would_not_share_it_are_told_to_the_user(
     assert keep_decoded(splits, memory=10**9, workers=0)[0].train.cache
 
 
+def test_where_the_system_gives_no_memory_images_are_decoded_each_time(
+    splits: DataSplits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*arguments: int) -> None:
+        raise OSError("Cannot allocate memory")
+
+    monkeypatch.setattr("data.image_cache.mmap.mmap", refuse)
+    same, told = keep_decoded(splits, memory=10**9, workers=0)
+    assert same is splits and told.startswith("off:") and "Cannot allocate memory" in told
+
+
+def test_other_names_for_the_classes_keep_the_cache(splits: DataSplits) -> None:
+    kept = splits.train.cached()
+    assert kept.renamed_to(("king", "ace")).cache is kept.cache is not None
+
+
 def test_memory_that_is_left_ends_at_a_container_s_limit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     limit, used = tmp_path / "limit", tmp_path / "used"
-    monkeypatch.setattr(memory, "CONTAINER", [(str(tmp_path / "none"),) * 2, (limit, used)])
+    (tmp_path / "memory.stat").write_text("anon 7\ninactive_file 30\nactive_file 9\n")
+    here = (str(tmp_path), "limit", "used", "inactive_file")
+    monkeypatch.setattr(memory, "CONTAINERS", [(str(tmp_path / "none"), *here[1:]), here])
     whole = available_memory()
     limit.write_text("1000\n")
     used.write_text("400\n")
-    assert available_memory() == 600
-    used.write_text("1001\n")
+    assert available_memory() == 630, "cached files are let go where memory is needed"
+    used.write_text("1031\n")
     assert available_memory() == 0
     limit.write_text("max\n")
     assert available_memory() > 0.5 * whole

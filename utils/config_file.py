@@ -23,6 +23,7 @@ MAY_CHANGE = frozenset(
         "cache",
         "cache_folder",
         "compile",
+        "precision",
         "on_bad_image",
         "max_megapixels",
         "delay_time",

@@ -7,7 +7,9 @@ from contextlib import contextmanager
 
 import torch
 
-from utils.errors import UserError
+from utils.errors import UserError, first_line
+
+COMPILER = ("torch._dynamo", "torch._inductor")  # where torch.compile's own errors come from
 
 
 @contextmanager
@@ -27,6 +29,10 @@ def readable_failures() -> Iterator[None]:
     except OSError as error:
         raise UserError(f"a file cannot be written or read: {error}.") from error
     except RuntimeError as error:
+        if type(error).__module__.startswith(COMPILER):
+            raise UserError(
+                f"--compile: torch.compile failed here ({first_line(error)}); leave the flag out."
+            ) from error
         if "DataLoader worker" not in str(error):
             raise
         raise UserError(

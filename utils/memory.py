@@ -6,12 +6,15 @@ from pathlib import Path
 
 import psutil
 
-# A container's limit and what it uses, in bytes: of control groups, version 2 and 1.
-CONTAINER = (
-    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
+# Of control groups, version 2 and 1: the folder; the files of a container's limit and of what it
+# uses, in bytes; and which line of memory.stat says how much of that are files it can let go of.
+CONTAINERS = (
+    ("/sys/fs/cgroup", "memory.max", "memory.current", "inactive_file"),
     (
-        "/sys/fs/cgroup/memory/memory.limit_in_bytes",
-        "/sys/fs/cgroup/memory/memory.usage_in_bytes",
+        "/sys/fs/cgroup/memory",
+        "memory.limit_in_bytes",
+        "memory.usage_in_bytes",
+        "total_inactive_file",
     ),
 )
 
@@ -19,9 +22,11 @@ CONTAINER = (
 def available_memory() -> int:
     """Bytes that can be had without swapping and within a container's limit."""
     available = psutil.virtual_memory().available
-    for limit, used in CONTAINER:
+    for folder, limit, used, files in CONTAINERS:
         try:
-            left = int(Path(limit).read_text()) - int(Path(used).read_text())
+            left = int(Path(folder, limit).read_text()) - int(Path(folder, used).read_text())
+            statistics = Path(folder, "memory.stat").read_text().split()
+            left += int(dict(zip(statistics[::2], statistics[1::2], strict=False)).get(files, 0))
         except (OSError, ValueError):  # not there, or "max": no limit
             continue
         available = min(available, max(0, left))
