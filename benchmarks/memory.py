@@ -14,7 +14,7 @@ GIGABYTE = 1e9
 # A freed block goes back to the system at once: otherwise the peak would count what the allocator
 # kept of earlier steps.
 ENVIRONMENT = {"MALLOC_TRIM_THRESHOLD_": "0", "MALLOC_MMAP_THRESHOLD_": "65536"}
-STATUS = Path("/proc/self/status")  # Linux alone tells a process its peak, and lets it start anew
+STATUS = "/proc/self/status"  # Linux alone tells a process its peak, and lets it start anew
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def _measure(name: str, case: Case) -> float:
 
 
 def _status(field: str) -> int:
-    (line,) = (x for x in STATUS.read_text().splitlines() if x.startswith(field))
+    (line,) = (x for x in Path(STATUS).read_text().splitlines() if x.startswith(field))
     return int(line.split()[1]) * 1024
 
 

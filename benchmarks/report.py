@@ -64,7 +64,7 @@ def as_markdown(rows: Sequence[Row], facts: dict[str, Any]) -> str:
     """The facts, and a table for each work."""
     lines = [f"- {name}: {value}" for name, value in facts.items()]
     for work, group in groupby(rows, key=lambda row: row.work):
-        lines += ["", f"### {work[0].upper()}{work[1:]}", ""]
+        lines += ["", f"### {work}", ""]
         lines += ["| " + " | ".join(COLUMNS[1:]) + " |", "|---|---|---|---|"]
         lines += ["| " + " | ".join(row.cells[1:]) + " |" for row in group]
     if not torch.cuda.is_available():

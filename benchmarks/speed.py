@@ -81,12 +81,27 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     default = os.environ.get("CARDS_DIR", "../shared/play_cards")
     parser.add_argument("--cards", type=Path, default=Path(default), help="real photographs")
-    parser.add_argument("--only", type=_some_of(WORKS), default=WORKS, help="of " + ",".join(WORKS))
-    parser.add_argument("--image-size", type=_some_of(SIZES), default=("512", "800"))
-    parser.add_argument("--batches", type=_numbers, default=(1, 16))
-    parser.add_argument("--training-batches", type=_numbers, default=(4, 16))
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--images-to-score", type=int, default=5000)
+    parser.add_argument(
+        "--only", type=_some_of(WORKS), default=WORKS, help="some of " + ",".join(WORKS)
+    )
+    parser.add_argument(
+        "--image-size",
+        type=_some_of(SIZES),
+        default=("512", "800"),
+        help="some of " + ",".join(SIZES) + " px, the longer side [default: 512,800]",
+    )
+    parser.add_argument(
+        "--batches", type=_numbers, default=(1, 16), help="of inference [default: 1,16]"
+    )
+    parser.add_argument(
+        "--training-batches", type=_numbers, default=(4, 16), help="[default: 4,16]"
+    )
+    parser.add_argument(
+        "--repeats", type=int, default=5, help="rounds that count [default: %(default)s]"
+    )
+    parser.add_argument(
+        "--images-to-score", type=int, default=5000, help="for the mAP [default: %(default)s]"
+    )
     parser.add_argument("--checkpoint", type=Path, help="a trained b0 instead of random weights")
     parser.add_argument("--device", choices=("cpu", "cuda"))
     parser.add_argument(
@@ -155,7 +170,7 @@ def _detectors(plan: Plan, work: str, batches: tuple[int, ...]) -> Iterator[Row]
                 for name, peer in found.items()
             }
             medians = interleaved(runs, plan.repeats)
-            title = f"{work}, batch {batch}, {size} px"
+            title = f"{work.capitalize()}, batch {batch}, {size} px"
             for name, seconds in medians.items():
                 yield Row(
                     title,
@@ -283,7 +298,7 @@ def measure_memory(plan: Plan) -> Iterator[Row]:
         case = Case(work, SIZES[size], batch, plan.cards, plan.device.type, plan.checkpoint)
         peaks = {name: peak_gigabytes(name, case) for name in names}
         for name, peak in peaks.items():
-            title = f"peak memory, {work}, batch {batch}, {size} px"
+            title = f"Peak memory, {work}, batch {batch}, {size} px"
             why = "failed, or not installed" if math.isnan(peak) else ""
             yield Row(title, name, peak, peaks[peers.REFERENCE] / peak, why, unit="GB")
 
@@ -292,7 +307,7 @@ def measure_loading(plan: Plan) -> Iterator[Row]:
     medians = interleaved(other_works.loaders(plan.cards), plan.repeats)
     base = next(iter(medians.values()))
     for name, seconds in medians.items():
-        yield Row("an epoch of the training cards", name, seconds, base / seconds)
+        yield Row("An epoch of the training cards", name, seconds, base / seconds)
 
 
 def measure_map(plan: Plan) -> Iterator[Row]:
@@ -312,7 +327,7 @@ def measure_start(plan: Plan) -> Iterator[Row]:
     medians = interleaved(other_works.starters(), plan.repeats)
     base = next(iter(medians.values()))
     for name, seconds in medians.items():
-        yield Row("start-up", name, seconds, base / seconds)
+        yield Row("Start-up", name, seconds, base / seconds)
 
 
 MEASURES: dict[str, Callable[[Plan], Iterator[Row]]] = {

@@ -255,7 +255,7 @@ def unknown_names(annotations: Iterable[Annotation], class_names: Sequence[str])
         for name in annotation.names:
             if name not in known:
                 counts[name] += 1
-                where.setdefault(name, annotation.source)
+                where.setdefault(name, f"{annotation.source}, {annotation.image_path.name}")
     told: list[str] = []
     for name, count in counts.most_common():
         # Looked for among many names this takes its time, and a line shows no more.

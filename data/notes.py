@@ -14,7 +14,7 @@ KEPT_PLACES = 10_000
 # A line names as many, shortened, and says how many more there are and what names all.
 LISTED = 20
 LONGEST_ITEM = 200  # characters
-NAMES_ALL = "--check --check-report FILE.json lists all"
+NAMES_ALL = "--check lists all"
 WRONG = "what has to be corrected"
 
 

@@ -105,7 +105,7 @@ def _read_split(folder: Folder, csv_path: Path, split: str, notes: Notes) -> lis
         if image is None:
             missing.setdefault(row["filename"], where)
             continue
-        group = groups.setdefault(image, _Group(row["filename"], where))
+        group = groups.setdefault(image, _Group(row["filename"], f"{csv_path}, from line {line}"))
         if row["filename"] != group.stated:
             notes.count("rows that name their image in another way than its first row", where)
         with notes.catching():

@@ -150,8 +150,8 @@ def test_it_runs_from_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[s
     rows = json.loads(file.read_text())["rows"]
     ours = [row for row in rows if row["candidate"].startswith("ours")]
     assert {row["work"].split(",")[0] for row in ours} == {
-        "inference",
-        "training",
+        "Inference",
+        "Training",
         "mAP of 10 images",
     }
     assert all(row["is_equal"] and row["value"] > 0 for row in rows)

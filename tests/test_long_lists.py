@@ -132,7 +132,7 @@ def test_a_class_list_that_does_not_fit_names_the_unknown_classes() -> None:
     with pytest.raises(UserError) as caught:
         Dataset([Annotation(Path("a.jpg"), boxes, names, flags, source="a.xml")], ["ace"])
     message = str(caught.value)
-    assert f"'lost{LISTED - 1}' in 1 object(s), e.g. a.xml and 5 more. Correct" in message
+    assert f"'lost{LISTED - 1}' in 1 object(s), e.g. a.xml, a.jpg and 5 more. Correct" in message
 
 
 def test_what_else_is_wrong_is_counted_beside_what_is_named() -> None:
