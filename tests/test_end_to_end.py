@@ -23,7 +23,7 @@ from model.checkpoint import load_checkpoint
 from model.lightning_trainer import DetectorModule
 from tests.conftest import ROOT
 from tests.data_sets import write_cards
-from utils import metrics
+from utils import hardware, metrics
 
 TINY = ["-d", "cpu", "-w", "0", "--precision", "fp32", "--batch-size", "4"]
 TINY += ["--backbone-weights", "none", "--image-size", "64", "--anchor-scale", "0.25"]
@@ -262,6 +262,17 @@ def test_a_run_with_and_without_cache_ends_with_the_same_weights(
         assert ("stay in memory" in capsys.readouterr().out) == (cache == "True")
         weights.append(load_checkpoint(tmp_path / cache / "run" / "best.pth").weights)
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+def test_a_run_goes_on_in_the_precision_that_auto_chose(
+    cards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = iter(["bf16", "fp32"])
+    monkeypatch.setattr(hardware, "choose_precision", lambda *_: next(chosen))
+    assert train(cards, tmp_path, "--epochs", "1", "--precision", "auto") == 0
+    saved = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert saved["precision"] == "bf16"
+    assert read_config(["--resume", str(tmp_path / "run"), "--epochs", "2"]).precision == "bf16"
 
 
 def test_compile_reaches_the_network_that_trains_and_its_failure_is_one_line(
