@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 from torch import Tensor, nn
 from torchvision.models.detection.retinanet import RetinaNetHead
 
 from model.tiles import Tiles, as_rows
-from model.winograd import WinogradConv, replaceable
+from model.winograd import WinogradTower, replaceable
 
 
 class CandidateHead(nn.Module):
@@ -28,8 +27,8 @@ class CandidateHead(nn.Module):
         self.num_classes = scores.num_classes
         # Rounding must not lose a candidate, and one too many costs nothing.
         self.cut = None if score_thresh is None else _logit(score_thresh) - 1e-3
-        self.score_tower = _tower([*scores.conv, scores.cls_logits])
-        self.box_tower = _tower([*boxes.conv, boxes.bbox_reg])
+        self.score_tower = WinogradTower([*(layer[0] for layer in scores.conv), scores.cls_logits])
+        self.box_tower = WinogradTower([*(layer[0] for layer in boxes.conv), boxes.bbox_reg])
 
     def forward(self, features: list[Tensor]) -> dict[str, Tensor]:
         """features: float32 (B, C, H, W) each.
@@ -39,12 +38,8 @@ class CandidateHead(nn.Module):
         """
         batch = len(features[0])
         rows, tiles = as_rows(features)
-        logits = rows
-        for convolution in self.score_tower:
-            logits = convolution(logits, tiles)
-        boxes = rows
-        for convolution, needed in zip(self.box_tower, self._needed(logits, tiles), strict=True):
-            boxes = convolution(boxes, needed)
+        logits = self.score_tower(rows, [tiles] * self.score_tower.layers)
+        boxes = self.box_tower(rows, self._needed(logits, tiles))
         return {
             "cls_logits": logits[:-1].view(batch, -1, self.num_classes),
             "bbox_regression": boxes[:-1].view(batch, -1, 4),
@@ -53,19 +48,14 @@ class CandidateHead(nn.Module):
     def _needed(self, logits: Tensor, tiles: Tiles) -> list[Tiles]:
         """What each layer of the box tower has to compute."""
         if self.cut is None:
-            return [tiles] * len(self.box_tower)
-        return tiles.leading_to((logits > self.cut).any(dim=1), len(self.box_tower) - 1)
+            return [tiles] * self.box_tower.layers
+        return tiles.leading_to((logits > self.cut).any(dim=1), self.box_tower.layers - 1)
 
 
 def _logit(probability: float) -> float:
     if not 0 < probability < 1:
         return math.inf if probability > 0 else -math.inf
     return math.log(probability / (1 - probability))
-
-
-def _tower(modules: list[Any]) -> nn.ModuleList:
-    *inner, last = modules
-    return nn.ModuleList([*(WinogradConv(m[0], relu=True) for m in inner), WinogradConv(last)])
 
 
 def has_plain_towers(head: nn.Module) -> bool:

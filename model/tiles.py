@@ -2,7 +2,8 @@
 
 The maps of a batch lie in one matrix, a row a location and a column a channel, with a row of zeros
 at the end. What a tile reads beyond the edge of its map is that last row, and so the small maps of
-a pyramid share the matrix products of the large ones.
+a pyramid share the matrix products of the large ones. Between the layers of a tower the rows lie
+as the tiles write them, without a row for what no tile writes.
 """
 
 from __future__ import annotations
@@ -16,26 +17,42 @@ import torch.nn.functional as F
 from torch import Tensor
 
 INNER, OUTER = 4, 6  # sides of a tile: what it writes and what it reads
-TILES_AT_ONCE = 256  # their buffers take 10 MB each at 256 channels
+TILES_AT_ONCE = 128  # a buffer takes 5 MB at 256 channels, more is no faster
 
 
 class Tiles(NamedTuple):
     """Where tiles read and write in a matrix of ``rows`` locations and a last row of zeros.
 
-    reads: int64 (36, T). writes: int64 (16, T). Locations outside a map are ``rows``. are_all:
-    whether every location is written.
+    reads: int64 (36, T). writes: int64 (16, T). Locations outside a map are ``rows``.
     """
 
     reads: Tensor
     writes: Tensor
     rows: int
-    are_all: bool = False
 
-    def parts(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Reads and writes of some tiles at a time."""
-        for start in range(0, self.reads.shape[1], TILES_AT_ONCE):
-            some = slice(start, start + TILES_AT_ONCE)
-            yield self.reads[:, some], self.writes[:, some]
+    @property
+    def order(self) -> Tensor:
+        """int64 (16 T + 1,), the locations in the order in which they are written, then zeros."""
+        return torch.cat([self.writes.flatten(), self.writes.new_tensor([self.rows])])
+
+    @property
+    def places(self) -> Tensor:
+        """int64 (rows + 1,), where ``order`` has each location, and zeros where it does not."""
+        order = self.order
+        nowhere = len(order) - 1
+        places = order.new_full((self.rows + 1,), nowhere)
+        places[order] = torch.arange(len(order), device=order.device)
+        places[-1] = nowhere
+        return places
+
+    @property
+    def outside(self) -> Tensor:
+        """Where ``order`` has what lies outside of the maps."""
+        return (self.order == self.rows).nonzero().flatten()
+
+    def reads_from(self, before: Tiles) -> Tensor:
+        """What is read of the layer before, whose rows lie in the order of its tiles."""
+        return before.places[self.reads]
 
     def around(self, wanted: Tensor) -> Tensor:
         """wanted: bool (rows + 1,), locations. Returns them and their eight neighbours."""
@@ -66,6 +83,12 @@ class Tiles(NamedTuple):
         return needed
 
 
+def parts(tiles: int) -> Iterator[slice]:
+    """Some tiles at a time."""
+    for start in range(0, tiles, TILES_AT_ONCE):
+        yield slice(start, start + TILES_AT_ONCE)
+
+
 @lru_cache(maxsize=8)
 def tiles_of(batch: int, shapes: tuple[tuple[int, int], ...]) -> Tiles:
     """All tiles of a batch's maps. shapes: (height, width) of each level, as in ``as_rows``."""
@@ -83,16 +106,16 @@ def tiles_of(batch: int, shapes: tuple[tuple[int, int], ...]) -> Tiles:
             writes.append(inner.unfold(0, INNER, INNER).unfold(1, INNER, INNER))
             start += height * width
         read, written = (
-            torch.cat([part.permute(2, 3, 0, 1).reshape(side**2, -1) for part in parts], dim=1)
-            for parts, side in ((reads, OUTER), (writes, INNER))
+            torch.cat([each.permute(2, 3, 0, 1).reshape(side**2, -1) for each in found], dim=1)
+            for found, side in ((reads, OUTER), (writes, INNER))
         )
-        return Tiles(read, written, rows, are_all=True)
+        return Tiles(read, written, rows)
 
 
 def as_rows(maps: Sequence[Tensor]) -> tuple[Tensor, Tiles]:
     """The matrix of some maps, each (B, C, H, W): (rows + 1, C), by image, level, then location."""
     batch, channels = maps[0].shape[:2]
-    parts = [m.permute(0, 2, 3, 1).reshape(batch, -1, channels) for m in maps]
-    rows = torch.cat(parts, dim=1).view(-1, channels)
+    by_level = [m.permute(0, 2, 3, 1).flatten(1, 2).unbind() for m in maps]
+    by_image = [rows for image in zip(*by_level, strict=True) for rows in image]
     shapes = tuple((m.shape[2], m.shape[3]) for m in maps)
-    return torch.cat([rows, rows.new_zeros(1, channels)]), tiles_of(batch, shapes)
+    return torch.cat([*by_image, maps[0].new_zeros(1, channels)]), tiles_of(batch, shapes)

@@ -6,6 +6,7 @@ of 6x6 inputs gives 4x4 outputs with 36 products a pair of channels, where 144 a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,10 +15,10 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.utils import skip_init
 
-from model.tiles import OUTER, Tiles, as_rows
+from model.tiles import INNER, OUTER, Tiles, as_rows, parts
 
 # What autograd calls for a ReLU: the first argument where the second is positive, and zeros.
-threshold_backward = torch.ops.aten.threshold_backward
+threshold_backward = torch.ops.aten.threshold_backward.grad_input
 
 # The three matrices of F(4x4, 3x3), for one dimension: of the inputs, the kernel and the outputs.
 _INPUT = (
@@ -44,42 +45,83 @@ _OUTPUT = (
 )
 
 
-def spread_kernel(weight: Tensor) -> Tensor:
+# Of the products of a tile, the one that the output transform adds to each of the 16 outputs.
+_REACHES_ALL = OUTER + 1
+
+
+class Workspace:
+    """Memory for what only lives within a step, taken once for all layers and all parts.
+
+    Fresh pages of the system for each of them cost more than half as much as the products.
+    """
+
+    def __init__(self, like: Tensor) -> None:
+        self._like = like
+        self._buffers: dict[str, Tensor] = {}
+
+    def __call__(self, name: str, *shape: int) -> Tensor:
+        """Uninitialised, like the tensor given; what had this name before is overwritten."""
+        size = math.prod(shape)
+        if name not in self._buffers or len(self._buffers[name]) < size:
+            self._buffers[name] = self._like.new_empty(size)
+        return self._buffers[name][:size].view(shape)
+
+
+def spread_kernel(weight: Tensor, out: Tensor | None = None) -> Tensor:
     """weight: (K, C, 3, 3). Returns (36, C, K), what a tile is multiplied by."""
-    kernel = weight.new_tensor(_KERNEL)
-    return torch.einsum("ij,ocjk,lk->ilco", kernel, weight, kernel).flatten(0, 1).contiguous()
+    taps = weight.permute(2, 3, 1, 0).reshape(9, -1)
+    flat = None if out is None else out.flatten(1)
+    spread = torch.mm(_on_tiles(_KERNEL, weight), taps, out=flat)
+    return spread.view(OUTER**2, weight.shape[1], weight.shape[0])
 
 
 def convolve(
     rows: Tensor,
-    tiles: Tiles,
+    reads: Tensor,
     spread: Tensor,
-    bias: Tensor | None = None,
+    bias: Tensor | None,
+    out: Tensor,
+    space: Workspace,
     *,
     relu: bool = False,
     where: Tensor | None = None,
 ) -> Tensor:
-    """rows: float32 (rows + 1, C), spread: (36, C, K). Returns (rows + 1, K).
+    """rows: (rows + 1, C), the last one zero. reads: (36, T), rows. spread: (36, C, K).
 
-    Zeros where no tile writes. relu: whether a ReLU follows. where: (rows + 1, K), the result is
-    zero where it is not positive. No gradients: for those, see ``trainable_tower``.
+    Fills out, (16 T + 1, K), in the order in which the tiles write, with zeros at the end, and
+    returns it. relu: whether a ReLU follows. where: like out, the result is zero where it is not
+    positive.
     """
     inputs, outputs = _on_tiles(_INPUT, rows), _on_tiles(_OUTPUT, rows)
-    shape = len(rows), spread.shape[2]
-    out = rows.new_empty(shape) if tiles.are_all else rows.new_zeros(shape)
-    for reads, writes in tiles.parts():
-        products = torch.bmm(_multiplied(inputs, _gathered(rows, reads)), spread)
-        results = _multiplied(outputs, products).flatten(0, 1)
+    blocks = _blocks(out)
+    for some in parts(reads.shape[1]):
+        tiles = _transformed_reads(inputs, rows, reads[:, some], space)
+        products = space("first", OUTER**2, tiles.shape[1], spread.shape[2])
+        torch.bmm(tiles, spread, out=products)
         if bias is not None:
-            results += bias
+            products[_REACHES_ALL] += bias
+        results = blocks[:, some]
+        torch.mm(outputs, products.flatten(1), out=results.flatten(1))
         if relu:
             results.relu_()
-        here = writes.flatten()
         if where is not None:
-            results = threshold_backward(results, where.index_select(0, here), 0)
-        out.index_copy_(0, here, results)
+            threshold_backward(results, _blocks(where)[:, some], 0, grad_input=results)
     out[-1] = 0
     return out
+
+
+def _blocks(rows: Tensor) -> Tensor:
+    """What tiles write, (16 T + 1, K), without the zeros: (16, T, K)."""
+    return rows[:-1].view(INNER**2, -1, rows.shape[1])
+
+
+def _transformed_reads(matrix: Tensor, rows: Tensor, reads: Tensor, space: Workspace) -> Tensor:
+    """matrix: (36, 36). reads: (36, T). Returns (36, T, C)."""
+    shape = *reads.shape, rows.shape[1]
+    gathered, transformed = space("first", *shape), space("second", *shape)
+    torch.index_select(rows, 0, reads.flatten(), out=gathered.flatten(0, 1))
+    torch.mm(matrix, gathered.flatten(1), out=transformed.flatten(1))
+    return transformed
 
 
 def trainable_tower(
@@ -89,8 +131,8 @@ def trainable_tower(
 
     rows: (rows + 1, C). needed: what each layer has to write; before them what ``rows``' gradient
     is wanted for, which reaches as far as the first layer reads, see ``Tiles.leading_to``.
-    convolutions: with biases. Returns (rows + 1, K) of the last one; a gradient may come back only
-    to locations that were wanted of it.
+    convolutions: with biases or without. Returns (rows + 1, K) of the last one, zeros where it had
+    nothing to write; a gradient may come back only to locations that were wanted of it.
     """
     parameters = [p for c in convolutions for p in (c.weight, c.bias)]
     return _Tower.apply(rows, needed, *parameters)
@@ -102,45 +144,68 @@ class _Tower(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, rows: Tensor, needed: Sequence[Tiles], *parameters: Tensor) -> Tensor:
         weights, biases = parameters[::2], parameters[1::2]
-        last = len(weights) - 1
-        layers = [rows]
+        space, layers = Workspace(rows), [rows]
         for number, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
-            tiles = needed[number + 1]
-            out = convolve(layers[-1], tiles, spread_kernel(weight), bias, relu=number < last)
-            layers.append(out)
+            reads = _reads(needed, number)
+            out = rows.new_empty(INNER**2 * reads.shape[1] + 1, len(weight))
+            spread = _spread_in(space, weight)
+            is_last = number == len(weights) - 1
+            layers.append(convolve(layers[-1], reads, spread, bias, out, space, relu=not is_last))
         ctx.needed = needed
         ctx.save_for_backward(*weights, *layers[:-1])
-        return layers[-1]
+        return layers[-1].index_select(0, needed[-1].places)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Any, ...]:
-        (gradient,) = gradients  # its last row is zero, as that of what follows is
-        count = len(ctx.saved_tensors) // 2
+        needed: Sequence[Tiles] = ctx.needed
+        # Its last row is zero, as that of what follows is.
+        gradient = gradients[0].index_select(0, needed[-1].order)
+        count = len(needed) - 1
         weights, inputs = ctx.saved_tensors[:count], ctx.saved_tensors[count:]
+        space = Workspace(gradient)
         of_parameters: list[Tensor | None] = []
         for number in reversed(range(count)):
             needs_weight, needs_bias = ctx.needs_input_grad[2 + 2 * number : 4 + 2 * number]
-            tiles, before = ctx.needed[number + 1], ctx.needed[number]
             of_bias = gradient.sum(dim=0) if needs_bias else None
-            of_weight = _weight_gradient(inputs[number], gradient, tiles) if needs_weight else None
+            of_weight = None
+            if needs_weight:
+                reads = _reads(needed, number)
+                of_weight = _weight_gradient(inputs[number], reads, gradient, space)
             of_parameters = [of_weight, of_bias, *of_parameters]
             # What a location gave to its neighbours comes back from them: the kernel turned round.
-            back = spread_kernel(weights[number].flip(2, 3).transpose(0, 1))
-            gradient = convolve(gradient, before, back, where=inputs[number] if number else None)
-        return gradient, None, *of_parameters
+            back = _spread_in(space, weights[number].flip(2, 3).transpose(0, 1))
+            before = needed[number]
+            where = inputs[number] if number else None
+            out = gradient.new_empty(INNER**2 * before.reads.shape[1] + 1, back.shape[2])
+            reads = before.reads_from(needed[number + 1])
+            gradient = convolve(gradient, reads, back, None, out, space, where=where)
+            gradient.index_fill_(0, before.outside, 0)
+        return gradient.index_select(0, needed[0].places), None, *of_parameters
 
 
-def _weight_gradient(rows: Tensor, gradient: Tensor, tiles: Tiles) -> Tensor:
-    """The steps of ``convolve`` and ``spread_kernel`` backwards, as a (K, C, 3, 3) sees them."""
-    inputs, outputs = _on_tiles(_INPUT, rows), _on_tiles(_OUTPUT, rows)
-    total = rows.new_zeros(OUTER**2, rows.shape[1], gradient.shape[1])
-    for reads, writes in tiles.parts():
-        given = _multiplied(inputs, _gathered(rows, reads))
-        there = _multiplied(outputs.T, _gathered(gradient, writes))
-        total.baddbmm_(given.transpose(1, 2), there)
-    kernel = rows.new_tensor(_KERNEL)
-    return torch.einsum("ij,ilco,lk->ocjk", kernel, total.unflatten(0, (OUTER, OUTER)), kernel)
+def _reads(needed: Sequence[Tiles], number: int) -> Tensor:
+    """What a layer reads: the first one all locations, the others what the one before wrote."""
+    tiles = needed[number + 1]
+    return tiles.reads_from(needed[number]) if number else tiles.reads
+
+
+def _spread_in(space: Workspace, weight: Tensor) -> Tensor:
+    return spread_kernel(weight, space("spread", OUTER**2, weight.shape[1], weight.shape[0]))
+
+
+def _weight_gradient(rows: Tensor, reads: Tensor, gradient: Tensor, space: Workspace) -> Tensor:
+    """The steps of ``convolve`` and ``spread_kernel`` backwards. Returns (K, C, 3, 3)."""
+    inputs, outputs = _on_tiles(_INPUT, rows), _on_tiles(_OUTPUT, rows).T
+    channels, blocks = gradient.shape[1], _blocks(gradient)
+    total = space("spread", OUTER**2, rows.shape[1], channels).zero_()
+    for some in parts(reads.shape[1]):
+        tiles = _transformed_reads(inputs, rows, reads[:, some], space)
+        there = space("first", OUTER**2, tiles.shape[1], channels)
+        torch.mm(outputs, blocks[:, some].flatten(1), out=there.flatten(1))
+        total.baddbmm_(tiles.transpose(1, 2), there)
+    taps = _on_tiles(_KERNEL, rows).T @ total.flatten(1)
+    return taps.view(3, 3, -1, channels).permute(3, 2, 0, 1).contiguous()
 
 
 def _on_tiles(matrix: tuple[tuple[float, ...], ...], like: Tensor) -> Tensor:
@@ -152,44 +217,48 @@ def _on_tiles(matrix: tuple[tuple[float, ...], ...], like: Tensor) -> Tensor:
     return torch.kron(one_way, one_way)
 
 
-def _gathered(rows: Tensor, places: Tensor) -> Tensor:
-    """places: (positions, T). Returns (positions, T, C)."""
-    return rows.index_select(0, places.flatten()).view(*places.shape, -1)
+class WinogradTower(nn.Module):
+    """3x3 convolutions of stride 1 and padding 1 with ReLUs between them, for inference.
 
-
-def _multiplied(matrix: Tensor, tiles: Tensor) -> Tensor:
-    """matrix: (n, positions). tiles: (positions, T, C). Returns (n, T, C)."""
-    return (matrix @ tiles.flatten(1)).view(len(matrix), *tiles.shape[1:])
-
-
-class WinogradConv(nn.Module):
-    """A 3x3 convolution of stride 1 and padding 1, for inference in float32.
-
-    convolution: whose weights are taken over. relu: whether a ReLU follows.
+    convolutions: whose weights are taken over.
     """
 
-    spread: Tensor
-    bias: Tensor | None
-
-    def __init__(self, convolution: nn.Conv2d, *, relu: bool = False) -> None:
+    def __init__(self, convolutions: Sequence[nn.Conv2d]) -> None:
         super().__init__()
-        self.relu = relu
-        bias = convolution.bias
-        self.register_buffer("spread", spread_kernel(convolution.weight.detach()))
-        self.register_buffer("bias", None if bias is None else bias.detach())
+        self.layers = len(convolutions)
+        for number, convolution in enumerate(convolutions):
+            bias = convolution.bias
+            spread = spread_kernel(convolution.weight.detach())
+            self.register_buffer(f"spread{number}", spread)
+            self.register_buffer(f"bias{number}", None if bias is None else bias.detach())
 
-    def forward(self, rows: Tensor, tiles: Tiles) -> Tensor:
-        """rows: float32 (rows + 1, C). Returns (rows + 1, K), zeros where no tile writes."""
-        return convolve(rows, tiles, self.spread, self.bias, relu=self.relu)
+    @torch.no_grad()
+    def forward(self, rows: Tensor, needed: Sequence[Tiles]) -> Tensor:
+        """rows: (rows + 1, C). needed: what each layer has to write, see ``Tiles.leading_to``.
+
+        Returns (rows + 1, K), zeros where the last layer had nothing to write.
+        """
+        space = Workspace(rows)
+        tiles = [needed[0], *needed]  # none, before the first
+        for number in range(self.layers):
+            spread, bias = getattr(self, f"spread{number}"), getattr(self, f"bias{number}")
+            reads, is_last = _reads(tiles, number), number == self.layers - 1
+            name = "an even layer" if number % 2 else "an odd layer"
+            out = space(name, INNER**2 * reads.shape[1] + 1, spread.shape[2])
+            rows = convolve(rows, reads, spread, bias, out, space, relu=not is_last)
+        return rows.index_select(0, needed[-1].places)
 
 
-class WinogradConv2d(WinogradConv):
-    """The same for a single map, in the place of an ``nn.Conv2d``."""
+class WinogradConv2d(WinogradTower):
+    """A single one for a single map, in the place of an ``nn.Conv2d``."""
+
+    def __init__(self, convolution: nn.Conv2d) -> None:
+        super().__init__([convolution])
 
     def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
         """x: float32 (B, C, H, W). Returns (B, K, H, W), channels last."""
         rows, tiles = as_rows([x])
-        return _as_map(super().forward(rows, tiles), x)
+        return _as_map(super().forward(rows, [tiles]), x)
 
 
 class TrainableWinogradConv2d(nn.Conv2d):
@@ -223,7 +292,7 @@ def _as_map(rows: Tensor, x: Tensor) -> Tensor:
 
 
 def replaceable(module: nn.Module) -> bool:
-    """Whether ``WinogradConv`` computes the same as this module."""
+    """Whether ``WinogradTower`` computes the same as this module."""
     return (
         isinstance(module, nn.Conv2d)
         and type(module) in (nn.Conv2d, TrainableWinogradConv2d)

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from model.tiles import Tiles, as_rows, tiles_of
 from model.winograd import (
     TrainableWinogradConv2d,
-    WinogradConv,
     WinogradConv2d,
+    WinogradTower,
     replaceable,
     trainable_tower,
 )
@@ -37,15 +37,27 @@ def rows_of(maps: list[Tensor]) -> Tensor:
     return as_rows(maps)[0][:-1]
 
 
+def tower(*channels: int, bias: bool = True) -> list[nn.Conv2d]:
+    torch.manual_seed(1)
+    return [nn.Conv2d(a, b, 3, padding=1, bias=bias) for a, b in pairwise((16, *channels))]
+
+
+def of_convolutions(maps: list[Tensor], layers: list[nn.Conv2d]) -> Tensor:
+    for layer in layers[:-1]:
+        maps = [layer(m).relu() for m in maps]
+    return rows_of([layers[-1](m) for m in maps])
+
+
 @torch.no_grad()
 @pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize("relu", [True, False])
-def test_it_equals_the_convolution_on_maps_of_any_shape(
-    maps: list[Tensor], relu: bool, bias: bool
+@pytest.mark.parametrize("channels", [(24,), (24, 8), (16, 24, 8, 5)], ids=str)
+def test_it_equals_the_convolutions_on_maps_of_any_shape(
+    maps: list[Tensor], channels: tuple[int, ...], bias: bool
 ) -> None:
-    plain = convolution(bias=bias)
-    found = WinogradConv(plain, relu=relu)(*as_rows(maps))
-    expected = rows_of([plain(m).relu() if relu else plain(m) for m in maps])
+    layers = tower(*channels, bias=bias)
+    rows, tiles = as_rows(maps)
+    found = WinogradTower(layers)(rows, [tiles] * len(layers))
+    expected = of_convolutions(maps, layers)
     torch.testing.assert_close(found[:-1], expected, rtol=1e-5, atol=1e-5)
     assert (found[-1] == 0).all()
 
@@ -65,11 +77,25 @@ def test_only_the_tiles_asked_for_are_computed_and_they_are_right(maps: list[Ten
     wanted[[5, 40, 130, 300]] = True
     some = tiles.writing(wanted)
     assert 0 < some.reads.shape[1] <= 4 < tiles.reads.shape[1]
-    found, every = WinogradConv(plain)(rows, some), WinogradConv(plain)(rows, tiles)
+    found, every = (WinogradTower([plain])(rows, [asked]) for asked in (some, tiles))
     torch.testing.assert_close(found[wanted], every[wanted])
     untouched = torch.ones(len(rows), dtype=torch.bool)
     untouched[some.writes.flatten()] = False
     assert untouched.any() and (found[untouched] == 0).all()
+
+
+def test_rows_in_the_order_of_their_tiles_are_found_again() -> None:
+    every = tiles_of(2, SHAPES)
+    wanted = torch.zeros(every.rows + 1, dtype=torch.bool)
+    wanted[[5, 40, 130]] = True
+    for tiles in (every, every.writing(wanted), every.writing(~torch.ones_like(wanted))):
+        locations = torch.arange(every.rows + 1)
+        found = tiles.order[tiles.places]
+        written = torch.isin(locations, tiles.writes)
+        assert (found[written] == locations[written]).all()
+        assert (found[~written] == every.rows).all()
+        assert (tiles.order[tiles.outside] == every.rows).all()
+        assert len(tiles.outside) == len(tiles.order) - written[:-1].sum()
 
 
 def test_around_is_a_location_and_its_neighbours_on_its_own_map() -> None:
@@ -119,11 +145,6 @@ def test_what_it_does_not_compute_it_does_not_replace(module: nn.Module) -> None
     assert replaceable(convolution())
 
 
-def tower(*channels: int) -> list[nn.Conv2d]:
-    torch.manual_seed(1)
-    return [nn.Conv2d(a, b, 3, padding=1) for a, b in pairwise((16, *channels))]
-
-
 def gradients_of(maps: list[Tensor], layers: list[nn.Conv2d], out: Tensor) -> list[Tensor]:
     return list(torch.autograd.grad(out, [*maps, *(p for c in layers for p in c.parameters())]))
 
@@ -134,21 +155,20 @@ def in_double(maps: list[Tensor], layers: list[nn.Conv2d]) -> list[Tensor]:
     return [m.double().requires_grad_() for m in maps]
 
 
-def of_convolutions(maps: list[Tensor], layers: list[nn.Conv2d]) -> Tensor:
-    for layer in layers[:-1]:
-        maps = [layer(m).relu() for m in maps]
-    return rows_of([layers[-1](m) for m in maps])
-
-
 def assert_all_close(found: list[Tensor], expected: list[Tensor]) -> None:
     for one, other in zip(found, expected, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.parametrize("at_once", [4, 128])
 @pytest.mark.parametrize("channels", [(24,), (24, 8), (16, 24, 8, 5)], ids=str)
 def test_a_tower_and_its_gradients_are_those_of_its_convolutions(
-    maps: list[Tensor], channels: tuple[int, ...]
+    maps: list[Tensor],
+    channels: tuple[int, ...],
+    at_once: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("model.tiles.TILES_AT_ONCE", at_once)
     layers = tower(*channels)
     maps = in_double(maps, layers)
     rows, tiles = as_rows(maps)
