@@ -9,11 +9,15 @@ from itertools import pairwise
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from efficientnet_pytorch import EfficientNet
-from efficientnet_pytorch.utils import round_repeats
+from efficientnet_pytorch.model import MBConvBlock
+from efficientnet_pytorch.utils import drop_connect, round_repeats
 from torch import Tensor, nn
-from torch.nn.utils import skip_init
 from torch.nn.utils.fusion import fuse_conv_bn_weights
+
+from model.convolutions import HalvingDepthwise, sharing_weights
+from model.normed_swish import normed_swish
 
 FIRST_TAPPED_STAGE = 3
 
@@ -32,9 +36,6 @@ class EfficientNetBody(nn.Module):
     def __init__(self, network: EfficientNet, trainable_layers: int | None = None) -> None:
         super().__init__()
         self.network = network
-        for module in (network, *network._blocks):
-            # The same function as the package's swish, but fused, and it can be exported.
-            module._swish = nn.SiLU()
         for block in network._blocks:
             block._depthwise_conv = _padding_itself(block._depthwise_conv)
         self._stage_ends = self._find_stage_ends()
@@ -88,8 +89,6 @@ class EfficientNetBody(nn.Module):
                 block._expand_conv, block._bn0 = _folded(block._expand_conv, block._bn0)
             block._depthwise_conv, block._bn1 = _folded(block._depthwise_conv, block._bn1)
             block._project_conv, block._bn2 = _folded(block._project_conv, block._bn2)
-        for module in (net, *net._blocks):
-            module._swish = nn.SiLU(inplace=True)
 
     def forward(self, images: Tensor) -> OrderedDict[str, Tensor]:
         """images: float (B, 3, H, W), normalised. Returns six maps "0" to "5", shallow to deep."""
@@ -103,37 +102,43 @@ class EfficientNetBody(nn.Module):
         maps: OrderedDict[str, Tensor] = OrderedDict()
         # The kernels of a mobile network are fastest with the channels innermost.
         x = images.contiguous(memory_format=torch.channels_last)
-        x = net._swish(net._bn0(net._conv_stem(x)))
+        x = normed_swish(net._bn0, net._conv_stem(x))
         drop_rate = net._global_params.drop_connect_rate or 0.0
         for index, block in enumerate(net._blocks):
             # Later blocks are skipped more often: stochastic depth, arXiv 1603.09382.
-            x = block(x, drop_connect_rate=drop_rate * index / len(net._blocks))
+            x = _mbconv(block, x, drop_rate * index / len(net._blocks))
             if index in self._tap_after:
                 maps[self._tap_after[index]] = x
-        maps[str(len(maps))] = net._swish(net._bn1(net._conv_head(x)))
+        maps[str(len(maps))] = normed_swish(net._bn1, net._conv_head(x))
         return maps
 
 
-def _padding_itself(convolution: nn.Conv2d) -> nn.Conv2d:
-    """The same convolution, weights and all, without a padded copy of its input where it strides 1.
+def _mbconv(block: MBConvBlock, x: Tensor, drop_rate: float) -> Tensor:
+    """A block of Tan and Le: widen, convolve each channel, weigh the channels, narrow.
 
-    The package pads in a step of its own, which only uneven padding needs: that of strides of 2.
+    What the package's own forward computes, with its activation fused and thus exportable, and kept
+    for the way back in one piece with the norm before it.
     """
-    if convolution.stride[0] != 1:
-        return convolution
-    size = convolution.kernel_size[0]
-    # Without weights of its own: drawing them would change what a seed gives the other layers.
-    plain = skip_init(
-        nn.Conv2d,
-        convolution.in_channels,
-        convolution.out_channels,
-        size,
-        padding=size // 2,
-        groups=convolution.groups,
-        bias=convolution.bias is not None,
-    )
-    plain.weight, plain.bias = convolution.weight, convolution.bias
-    return plain
+    out = x
+    if hasattr(block, "_expand_conv"):
+        out = normed_swish(block._bn0, block._expand_conv(out))
+    out = normed_swish(block._bn1, block._depthwise_conv(out))
+    if block.has_se:
+        means = block._se_reduce(F.adaptive_avg_pool2d(out, 1))
+        out = block._se_expand(F.silu(means)).sigmoid() * out
+    out = block._bn2(block._project_conv(out))
+    if not (block.id_skip and out.shape == x.shape):
+        return out
+    if drop_rate:
+        out = drop_connect(out, p=drop_rate, training=block.training)
+    return out + x
+
+
+def _padding_itself(convolution: nn.Conv2d) -> nn.Conv2d:
+    """The same depthwise convolution, weights and all, without a padded copy of its input."""
+    if convolution.stride[0] == 1:
+        return sharing_weights(nn.Conv2d, convolution, padding=convolution.kernel_size[0] // 2)
+    return sharing_weights(HalvingDepthwise, convolution)
 
 
 def _folded(convolution: nn.Conv2d, norm: Any) -> tuple[nn.Conv2d, nn.Module]:

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
-from torch.nn.utils import skip_init
 
+from model.convolutions import sharing_weights
 from model.tiles import INNER, OUTER, Tiles, as_rows, parts
 
 # What autograd calls for a ReLU: the first argument where the second is positive, and zeros.
@@ -270,10 +270,7 @@ class TrainableWinogradConv2d(nn.Conv2d):
     @classmethod
     def sharing(cls, convolution: nn.Conv2d) -> TrainableWinogradConv2d:
         """With the weights of a convolution that is ``replaceable``."""
-        channels = convolution.in_channels, convolution.out_channels
-        ours = skip_init(cls, *channels, 3, padding=1, bias=convolution.bias is not None)
-        ours.weight, ours.bias = convolution.weight, convolution.bias
-        return ours
+        return sharing_weights(cls, convolution, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (B, C, H, W). Returns (B, K, H, W)."""
