@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
+import gc
 import math
 import os
+import pickle
 import subprocess
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 GIGABYTE = 1e9
@@ -30,12 +31,12 @@ class Case:
 
 
 def peak_gigabytes(name: str, case: Case) -> float:
-    """Of two runs of its work, over what is there before the detector is built.
+    """Of two runs of its work, weights included, over what is there before it is built.
 
-    On a CPU of the process, on a card of what was allocated there. nan where it failed, was killed
-    or cannot be measured.
+    On a CPU what the process took from the system, without the pages of program files; on a card
+    what was allocated there. nan where it failed, was killed or cannot be measured.
     """
-    arguments = json.dumps({"name": name, **asdict(case)}, default=str)
+    arguments = pickle.dumps((name, case)).hex()
     result = subprocess.run(
         [sys.executable, "-m", "benchmarks.memory", arguments],
         capture_output=True,
@@ -55,17 +56,19 @@ def _measure(name: str, case: Case) -> float:
 
     device = torch.device(case.device)
     images, targets = photographs(case.cards, case.size, case.batch)
+    given = [image.to(device) for image in images]
+    truth = [{key: value.to(device) for key, value in target.items()} for target in targets]
+    before = 0 if device.type == "cuda" else _status("RssAnon:")
     ours = peers.our_b0(max(case.size), images, case.checkpoint)
-    images = [image.to(device) for image in images]
-    targets = [{key: value.to(device) for key, value in target.items()} for target in targets]
-    before = 0 if device.type == "cuda" else _status("VmRSS:")
     peer = peers.one_peer(name, ours, case.work, case.size, device)
+    del ours  # what the peer does not share of it is not its own
+    gc.collect()
     if peer is None:
         return math.nan
     run = (
-        peers.inference(peer, images)
+        peers.inference(peer, given)
         if case.work == "inference"
-        else peers.training(peer, images, targets)
+        else peers.training(peer, given, truth)
     )
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
@@ -75,7 +78,7 @@ def _measure(name: str, case: Case) -> float:
     run()
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / GIGABYTE
-    return (_status("VmHWM:") - before) / GIGABYTE
+    return (_status("VmHWM:") - _status("RssFile:") - before) / GIGABYTE
 
 
 def _status(field: str) -> int:
@@ -83,18 +86,5 @@ def _status(field: str) -> int:
     return int(line.split()[1]) * 1024
 
 
-def _case(plain: dict) -> Case:
-    checkpoint = plain["checkpoint"] and Path(plain["checkpoint"])
-    return Case(
-        plain["work"],
-        tuple(plain["size"]),
-        plain["batch"],
-        Path(plain["cards"]),
-        plain["device"],
-        checkpoint,
-    )
-
-
 if __name__ == "__main__":
-    given = json.loads(sys.argv[1])
-    print(_measure(given["name"], _case(given)))
+    print(_measure(*pickle.loads(bytes.fromhex(sys.argv[1]))))

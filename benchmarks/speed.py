@@ -162,7 +162,8 @@ def _detectors(plan: Plan, work: str, batches: tuple[int, ...]) -> Iterator[Row]
             # New ones each time: those that were trained are no longer equal.
             found = _peers(plan, ours, work, SIZES[size])
             given = on_device[:batch], truth[:batch]
-            agreement = _agreement(found, ours.to(plan.device), work, *given)
+            with _exact_float32():
+                agreement = _agreement(found, ours.to(plan.device), work, *given)
             runs = {
                 name: peers.inference(peer, given[0])
                 if work == "inference"
@@ -188,22 +189,6 @@ def _peers(plan: Plan, ours: RetinaNet, work: str, size: tuple[int, int]) -> dic
     return {name: peer for name, peer in made.items() if peer}
 
 
-@torch.no_grad()
-def _agreement(
-    found: dict[str, peers.Peer],
-    ours: torch.nn.Module,
-    work: str,
-    images: peers.Images,
-    targets: peers.Targets,
-) -> dict[str, dict]:
-    """Whether ours in float32 gives what the reference gives, on the pictures that are timed."""
-    with _exact_float32():
-        return {
-            **_agreement_of_fp32(found, ours, work, images, targets),
-            "ours b0, bf16": {"difference": "another precision, see accuracy"},
-        }
-
-
 @contextmanager
 def _exact_float32() -> Iterator[None]:
     """A card's convolutions round float32 to 10 bits unless they are told not to."""
@@ -215,18 +200,21 @@ def _exact_float32() -> Iterator[None]:
         torch.backends.cudnn.allow_tf32 = allowed
 
 
-def _agreement_of_fp32(
+@torch.no_grad()
+def _agreement(
     found: dict[str, peers.Peer],
     ours: torch.nn.Module,
     work: str,
     images: peers.Images,
     targets: peers.Targets,
 ) -> dict[str, dict]:
-    name = "ours b0, fp32"
+    """Whether ours in float32 gives what the reference gives, on the pictures that are timed."""
+    name, other = "ours b0, fp32", "ours b0, bf16"
+    unlike = {other: {"difference": "another precision, see accuracy"}}
     oracle = mirrored(found[peers.REFERENCE].model.eval())
     if work == "training":
         losses, gradients = _training_gaps(ours, oracle, images, targets)
-        return {
+        return unlike | {
             name: {
                 "difference": f"losses {losses:.0e}, gradients {gradients:.0e}",
                 "is_equal": losses <= SAME_LOSSES and gradients <= SAME_GRADIENTS,
@@ -236,7 +224,7 @@ def _agreement_of_fp32(
     scores, boxes = greatest_difference(detections, oracle(images))
     side = max(images[0].shape[-2:])
     count = sum(len(d["scores"]) for d in detections) / len(images)
-    return {
+    return unlike | {
         name: {
             "difference": f"scores {scores:.0e}, boxes {boxes:.0e} px, {count:.0f} a picture",
             "is_equal": scores <= SAME_SCORES and boxes <= SAME_BOXES * side,
@@ -293,7 +281,8 @@ def measure_accuracy(plan: Plan) -> Iterator[Row]:
 
 def measure_memory(plan: Plan) -> Iterator[Row]:
     size = plan.sizes[0]
-    for work, batch in (("inference", plan.batches[0]), ("training", plan.training_batches[0])):
+    works = [("inference", batch) for batch in plan.batches]
+    for work, batch in (*works, ("training", plan.training_batches[0])):
         names = [n for n in peers.NAMES if plan.low_precision or not n.endswith("bf16")]
         case = Case(work, SIZES[size], batch, plan.cards, plan.device.type, plan.checkpoint)
         peaks = {name: peak_gigabytes(name, case) for name in names}

@@ -8,36 +8,38 @@ from torch import Tensor, nn
 from torchvision.models.detection.retinanet import RetinaNetHead
 
 from model.tiles import Tiles, as_rows
-from model.winograd import WinogradTower, replaceable
+from model.tower import Tower
+from model.winograd_conv2d import replaceable
 
 
 class CandidateHead(nn.Module):
-    """Computes what torchvision's head computes, in float32, with less work.
+    """Computes what torchvision's head computes, with less work.
 
     Both towers run over all levels at once. A location of which no class reaches the threshold
     gives no detection, whatever its box: the box tower is evaluated only around the others, on
     pictures with a few objects close to nowhere. What it needs grows by one location a layer.
 
-    head: whose weights are taken over. score_thresh: of the model that uses it; None for every box.
+    head: whose weights are taken over. tower: how to convolve with them. score_thresh: of the model
+    that uses it; None for every box.
     """
 
-    def __init__(self, head: RetinaNetHead, score_thresh: float | None) -> None:
+    def __init__(self, head: RetinaNetHead, tower: type[Tower], score_thresh: float | None) -> None:
         super().__init__()
         scores, boxes = head.classification_head, head.regression_head
         self.num_classes = scores.num_classes
         # Rounding must not lose a candidate, and one too many costs nothing.
         self.cut = None if score_thresh is None else _logit(score_thresh) - 1e-3
-        self.score_tower = WinogradTower([*(layer[0] for layer in scores.conv), scores.cls_logits])
-        self.box_tower = WinogradTower([*(layer[0] for layer in boxes.conv), boxes.bbox_reg])
+        self.score_tower = tower([*(layer[0] for layer in scores.conv), scores.cls_logits])
+        self.box_tower = tower([*(layer[0] for layer in boxes.conv), boxes.bbox_reg])
 
     def forward(self, features: list[Tensor]) -> dict[str, Tensor]:
-        """features: float32 (B, C, H, W) each.
+        """features: (B, C, H, W) each.
 
-        Returns ``cls_logits`` (B, anchors, classes) and ``bbox_regression`` (B, anchors, 4), which
-        is zero at locations where no class reaches the threshold.
+        Returns ``cls_logits`` (B, anchors, classes) and ``bbox_regression`` (B, anchors, 4), both
+        float32; the latter is zero at locations where no class reaches the threshold.
         """
         batch = len(features[0])
-        rows, tiles = as_rows(features)
+        rows, tiles = as_rows([x.to(self.score_tower.dtype) for x in features])
         logits = self.score_tower(rows, [tiles] * self.score_tower.layers)
         boxes = self.box_tower(rows, self._needed(logits, tiles))
         return {

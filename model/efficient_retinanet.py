@@ -25,7 +25,7 @@ from model.frozen_batch_norm import freeze_batch_norms
 from model.heads import Float32Head
 from model.resnet_retinanet import make_resnet50_anchors, make_resnet50_pyramid
 from model.transform import LongerSideTransform
-from model.winograd import TrainableWinogradConv2d
+from model.winograd_conv2d import TrainableWinogradConv2d
 from utils.errors import UserError, did_you_mean
 
 

@@ -9,7 +9,9 @@ from torch import Tensor, nn
 from torchvision.models.detection import RetinaNet
 
 from model.candidate_head import CandidateHead, has_plain_towers
-from model.winograd import WinogradConv2d, replaceable
+from model.tower import ProductTower
+from model.winograd import WinogradTower
+from model.winograd_conv2d import WinogradConv2d, replaceable
 from utils.hardware import Machine
 
 
@@ -18,9 +20,9 @@ def for_inference(
 ) -> RetinaNet:
     """A copy in evaluation mode that gives the same detections, faster.
 
-    EfficientNet's batch norm is folded into the convolutions before it. In float32 on a CPU, the
-    3x3 convolutions of heads and pyramid take fewer multiplications (``WinogradConv``) and boxes
-    are computed only where there are candidates (``CandidateHead``). In bfloat16 the weights are
+    EfficientNet's batch norm is folded into the convolutions before it. On a CPU boxes are computed
+    only where there are candidates (``CandidateHead``), and in float32 the 3x3 convolutions of
+    heads and pyramid take fewer multiplications (``WinogradTower``). In bfloat16 the weights are
     converted once and not at each call.
 
     model: ours or torchvision's RetinaNet; it stays as it is, and weights that need no change are
@@ -36,16 +38,19 @@ def for_inference(
     for module in fast.modules():
         if hasattr(module, "fold_batch_norms"):
             module.fold_batch_norms()
-    if machine.precision == "fp32" and machine.device.type == "cpu":
-        _save_multiplications(fast, every_box=losses)
-    elif machine.precision == "bf16":
+    in_float32 = machine.precision == "fp32"
+    if not in_float32:
         _convert_weights(fast)
+    if machine.device.type == "cpu":
+        if has_plain_towers(fast.head):
+            tower = WinogradTower if in_float32 else ProductTower
+            fast.head = CandidateHead(fast.head, tower, None if losses else fast.score_thresh)
+        if in_float32:
+            _save_multiplications(fast)
     return fast.requires_grad_(False).eval()
 
 
-def _save_multiplications(fast: RetinaNet, every_box: bool) -> None:
-    if has_plain_towers(fast.head):
-        fast.head = CandidateHead(fast.head, None if every_box else fast.score_thresh)
+def _save_multiplications(fast: RetinaNet) -> None:
     fpn = getattr(fast.backbone, "fpn", None)
     for parent in fpn.layer_blocks if fpn else ():
         if replaceable(parent[0]):

@@ -9,7 +9,7 @@ from torch import Tensor
 from torchvision.models.detection.retinanet import RetinaNetHead
 
 from model.tiles import Tiles, as_rows
-from model.winograd import trainable_tower
+from model.trainable_tower import trainable_tower
 
 
 class Float32Head(RetinaNetHead):

@@ -19,7 +19,7 @@ from model.anchors import Float32AnchorGenerator
 from model.efficient_retinanet import get_efficient_retinanet
 from model.matching import IGNORED, Objects, match
 from model.post_processing import PostProcessing
-from model.winograd import TrainableWinogradConv2d
+from model.winograd_conv2d import TrainableWinogradConv2d
 from tests.small_models import SIDE, enliven, pictures, target
 
 LEVELS = (600, 150, 36, 9)

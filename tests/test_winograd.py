@@ -11,14 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from model.tiles import Tiles, as_rows, tiles_of
-from model.winograd import (
-    TrainableWinogradConv2d,
-    WinogradConv2d,
-    WinogradTower,
-    replaceable,
-    trainable_tower,
-)
+from model.tower import ProductTower, Tower
+from model.trainable_tower import trainable_tower
+from model.winograd import WinogradTower
+from model.winograd_conv2d import TrainableWinogradConv2d, WinogradConv2d, replaceable
 
+EITHER = pytest.mark.parametrize("kind", [WinogradTower, ProductTower])
 SHAPES = ((9, 14), (4, 8), (3, 3), (1, 1), (5, 1))
 
 
@@ -49,35 +47,66 @@ def of_convolutions(maps: list[Tensor], layers: list[nn.Conv2d]) -> Tensor:
 
 
 @torch.no_grad()
+@EITHER
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("channels", [(24,), (24, 8), (16, 24, 8, 5)], ids=str)
 def test_it_equals_the_convolutions_on_maps_of_any_shape(
-    maps: list[Tensor], channels: tuple[int, ...], bias: bool
+    maps: list[Tensor], channels: tuple[int, ...], bias: bool, kind: type[Tower]
 ) -> None:
     layers = tower(*channels, bias=bias)
     rows, tiles = as_rows(maps)
-    found = WinogradTower(layers)(rows, [tiles] * len(layers))
+    found = kind(layers)(rows, [tiles] * len(layers))
     expected = of_convolutions(maps, layers)
     torch.testing.assert_close(found[:-1], expected, rtol=1e-5, atol=1e-5)
     assert (found[-1] == 0).all()
 
 
 @torch.no_grad()
-def test_more_tiles_than_fit_at_once_are_all_computed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("model.tiles.TILES_AT_ONCE", 4)
+def test_a_single_map_may_stand_for_itself() -> None:
     x, plain = torch.randn(2, 16, 13, 17), convolution()
     torch.testing.assert_close(WinogradConv2d(plain)(x), plain(x), rtol=1e-5, atol=1e-5)
 
 
 @torch.no_grad()
-def test_only_the_tiles_asked_for_are_computed_and_they_are_right(maps: list[Tensor]) -> None:
+@EITHER
+def test_more_tiles_than_fit_at_once_are_all_computed(
+    maps: list[Tensor], kind: type[Tower], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("model.tiles.TILES_AT_ONCE", 4)
+    rows, tiles = as_rows(maps)
+    assert tiles.reads.shape[1] > 2 * 4
+    found, expected = kind([convolution()])(rows, [tiles]), of_convolutions(maps, [convolution()])
+    torch.testing.assert_close(found[:-1], expected, rtol=1e-5, atol=1e-5)
+
+
+@torch.no_grad()
+def test_products_in_bfloat16_are_as_exact_as_convolutions_in_bfloat16(
+    maps: list[Tensor],
+) -> None:
+    layers = tower(24, 8)
+    exact = of_convolutions(maps, layers)
+    for layer in layers:
+        layer.to(torch.bfloat16)
+    in_bfloat16 = [m.to(torch.bfloat16) for m in maps]
+    rows, tiles = as_rows(in_bfloat16)
+    found = ProductTower(layers)(rows, [tiles] * 2)
+    assert found.dtype == torch.float32
+    errors = [(f - exact).abs().mean() for f in (found[:-1], of_convolutions(in_bfloat16, layers))]
+    assert 0 < errors[0] < 1.5 * errors[1]
+
+
+@torch.no_grad()
+@EITHER
+def test_only_the_tiles_asked_for_are_computed_and_they_are_right(
+    maps: list[Tensor], kind: type[Tower]
+) -> None:
     plain = convolution()
     rows, tiles = as_rows(maps)
     wanted = torch.zeros(len(rows), dtype=torch.bool)
     wanted[[5, 40, 130, 300]] = True
     some = tiles.writing(wanted)
     assert 0 < some.reads.shape[1] <= 4 < tiles.reads.shape[1]
-    found, every = (WinogradTower([plain])(rows, [asked]) for asked in (some, tiles))
+    found, every = (kind([plain])(rows, [asked]) for asked in (some, tiles))
     torch.testing.assert_close(found[wanted], every[wanted])
     untouched = torch.ones(len(rows), dtype=torch.bool)
     untouched[some.writes.flatten()] = False
