@@ -33,65 +33,95 @@ def sharing_weights(kind: type[Kind], convolution: nn.Conv2d, padding: int = 0) 
     return ours
 
 
-class HalvingDepthwise(nn.Conv2d):
-    """A depthwise convolution of stride 2, padded as TensorFlow's "SAME"; sizes are odd.
+class Depthwise(nn.Conv2d):
+    """A depthwise convolution of stride 1 or 2, padded as TensorFlow's "SAME"; its size is odd.
 
-    On an even side the map ends a pixel of padding further than it begins, for which the package
-    of EfficientNet copies the map. On a CPU the kernel gets a row or column of zeros instead.
+    With a stride of 2 an even side gets a pixel less of padding before than after, for which the
+    package of EfficientNet copies the map. On a CPU the kernel gets a row or column of zeros
+    instead, and gradients take a way of their own.
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: (B, C, H, W). Returns (B, C, H / 2, W / 2), rounded up."""
+        """x: (B, C, H, W). Returns as much, or with a stride of 2 half as high and wide."""
         if x.device.type != "cpu" or torch.compiler.is_compiling():
-            return self._conv_forward(F.pad(x, self._padding_of(x)), self.weight, self.bias)
+            left, most, top, _ = padding = _padding(x, self.weight, self.stride[0])
+            pads_itself = left == top == most
+            given = x if pads_itself else F.pad(x, padding)
+            margin = most if pads_itself else 0
+            return F.conv2d(given, self.weight, self.bias, self.stride, margin, groups=self.groups)
         if torch.is_grad_enabled() and not torch.is_autocast_enabled("cpu"):
-            return _Halving.apply(x, self.weight, self.bias, self._padding_of(x))
-        return _halved(x, self.weight, self.bias)
-
-    def _padding_of(self, x: Tensor) -> tuple[int, int, int, int]:
-        """As ``F.pad`` takes it."""
-        most = self.kernel_size[0] // 2
-        height, width = (most - (side % 2 == 0) for side in x.shape[2:])
-        return width, most, height, most
+            return _Depthwise.apply(x, self.weight, self.bias, self.stride[0])
+        return _convolved(x, self.weight, self.bias, self.stride[0])
 
 
-def _halved(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    height, width = (int(side % 2 == 0) for side in x.shape[2:])
-    longer, padding = F.pad(weight, (width, 0, height, 0)), weight.shape[2] // 2
-    return F.conv2d(x, longer, bias, stride=2, padding=padding, groups=len(weight))
+def _padding(x: Tensor, weight: Tensor, stride: int) -> tuple[int, int, int, int]:
+    """Left, right, top, bottom, as ``F.pad`` takes it."""
+    most = weight.shape[2] // 2
+    top, left = (most - (stride == 2 and side % 2 == 0) for side in x.shape[2:])
+    return left, most, top, most
 
 
-class _Halving(torch.autograd.Function):
-    """On the way back the padded map is worth its while: the longer kernel has no fast code."""
+def _convolved(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int) -> Tensor:
+    left, most, top, _ = _padding(x, weight, stride)
+    longer = F.pad(weight, (most - left, 0, most - top, 0))
+    return F.conv2d(x, longer, bias, stride, padding=most, groups=len(weight))
+
+
+class _Depthwise(torch.autograd.Function):
+    """The longer kernel has no fast code backwards, and weights of 5x5 are faster in two halves."""
 
     @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, padding: tuple[int, ...]
-    ) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, stride: int) -> Tensor:
         ctx.save_for_backward(x, weight)
-        ctx.padding = padding
-        return _halved(x, weight, bias)
+        ctx.stride = stride
+        return _convolved(x, weight, bias, stride)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
-        needed, shape = ctx.needs_input_grad[:3], [len(weight)]
-        of_padded, of_weight, of_bias = torch.ops.aten.convolution_backward(
-            gradients[0],
-            F.pad(x, ctx.padding),
-            weight,
-            shape if needed[2] else None,
-            stride=[2, 2],
-            padding=[0, 0],
-            dilation=[1, 1],
-            transposed=False,
-            output_padding=[0, 0],
-            groups=len(weight),
-            output_mask=needed,
+        (gradient,) = gradients
+        needs_x, needs_weight, needs_bias, _ = ctx.needs_input_grad
+        return (
+            _of_input(gradient, x, weight, ctx.stride) if needs_x else None,
+            _of_weight(gradient, x, weight, ctx.stride) if needs_weight else None,
+            gradient.sum(dim=(0, 2, 3)) if needs_bias else None,
+            None,
         )
-        of_x = None
-        if needed[0]:
-            left, _, top, _ = ctx.padding
-            of_x = of_padded.narrow(2, top, x.shape[2]).narrow(3, left, x.shape[3])
-        return of_x, of_weight, of_bias, None
+
+
+def _of_input(gradient: Tensor, x: Tensor, weight: Tensor, stride: int) -> Tensor:
+    left, right, top, bottom = _padding(x, weight, stride)
+    batch, channels, height, width = x.shape
+    padded = x.new_empty(batch, height + top + bottom, width + left + right, channels)
+    found = _backwards(gradient, padded.permute(0, 3, 1, 2), weight, stride, (True, False, False))
+    return found[0].narrow(2, top, height).narrow(3, left, width)
+
+
+def _of_weight(gradient: Tensor, x: Tensor, weight: Tensor, stride: int) -> Tensor:
+    left, right, top, bottom = _padding(x, weight, stride)
+    size = weight.shape[3]
+    found = []
+    for start, stop in ((0, 3), (3, size)) if size > 3 else ((0, size),):
+        seen = F.pad(x, (left - start, right - (size - stop), top, bottom))
+        some = weight[..., start:stop]
+        found.append(_backwards(gradient, seen, some, stride, (False, True, False))[1])
+    return torch.cat(found, dim=3)
+
+
+def _backwards(
+    gradient: Tensor, padded: Tensor, weight: Tensor, stride: int, mask: tuple[bool, bool, bool]
+) -> tuple[Tensor, Tensor, Tensor]:
+    return torch.ops.aten.convolution_backward(
+        gradient,
+        padded,
+        weight,
+        None,
+        stride=[stride] * 2,
+        padding=[0, 0],
+        dilation=[1, 1],
+        transposed=False,
+        output_padding=[0, 0],
+        groups=len(weight),
+        output_mask=mask,
+    )

@@ -16,7 +16,7 @@ from efficientnet_pytorch.utils import drop_connect, round_repeats
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from model.convolutions import HalvingDepthwise, sharing_weights
+from model.convolutions import Depthwise, sharing_weights
 from model.normed_swish import normed_swish
 
 FIRST_TAPPED_STAGE = 3
@@ -136,9 +136,7 @@ def _mbconv(block: MBConvBlock, x: Tensor, drop_rate: float) -> Tensor:
 
 def _padding_itself(convolution: nn.Conv2d) -> nn.Conv2d:
     """The same depthwise convolution, weights and all, without a padded copy of its input."""
-    if convolution.stride[0] == 1:
-        return sharing_weights(nn.Conv2d, convolution, padding=convolution.kernel_size[0] // 2)
-    return sharing_weights(HalvingDepthwise, convolution)
+    return sharing_weights(Depthwise, convolution)
 
 
 def _folded(convolution: nn.Conv2d, norm: Any) -> tuple[nn.Conv2d, nn.Module]:

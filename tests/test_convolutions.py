@@ -7,12 +7,12 @@ import torch
 from efficientnet_pytorch.utils import Conv2dDynamicSamePadding
 from torch import Tensor, nn
 
-from model.convolutions import HalvingDepthwise, sharing_weights
+from model.convolutions import Depthwise, sharing_weights
 
 
-def package_s(size: int, bias: bool) -> nn.Conv2d:
+def package_s(size: int, stride: int, bias: bool = False) -> nn.Conv2d:
     torch.manual_seed(0)
-    return Conv2dDynamicSamePadding(6, 6, size, stride=2, groups=6, bias=bias)
+    return Conv2dDynamicSamePadding(6, 6, size, stride=stride, groups=6, bias=bias)
 
 
 def result_and_gradients(convolution: nn.Conv2d, x: Tensor) -> list[Tensor]:
@@ -25,13 +25,14 @@ def result_and_gradients(convolution: nn.Conv2d, x: Tensor) -> list[Tensor]:
 
 
 @pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("size", [3, 5])
 @pytest.mark.parametrize("sides", [(8, 8), (7, 9), (6, 11), (11, 6), (1, 1), (2, 2), (1, 4)])
-def test_halving_is_the_padded_convolution_of_the_package(
-    sides: tuple[int, int], size: int, bias: bool
+def test_it_is_the_padded_convolution_of_the_package(
+    sides: tuple[int, int], size: int, stride: int, bias: bool
 ) -> None:
-    theirs = package_s(size, bias).double()
-    ours = sharing_weights(HalvingDepthwise, theirs)
+    theirs = package_s(size, stride, bias).double()
+    ours = sharing_weights(Depthwise, theirs)
     assert ours.weight is theirs.weight and ours.bias is theirs.bias
     x = torch.randn(2, 6, *sides, dtype=torch.float64)
     for layout in (torch.contiguous_format, torch.channels_last):
@@ -44,13 +45,14 @@ def test_halving_is_the_padded_convolution_of_the_package(
         torch.testing.assert_close(ours(x), theirs(x), rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("sides", [(8, 8), (7, 10)])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("sides", [(8, 8), (7, 9), (7, 10)])
 def test_where_it_copies_as_the_package_does_the_result_is_the_same(
-    sides: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+    sides: tuple[int, int], stride: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ours = sharing_weights(HalvingDepthwise, package_s(3, True))
+    ours = sharing_weights(Depthwise, package_s(3, stride))
     x = torch.randn(1, 6, *sides)
     fast = ours(x)
     monkeypatch.setattr("torch.compiler.is_compiling", lambda: True)
-    monkeypatch.setattr("model.convolutions._halved", None)
+    monkeypatch.setattr("model.convolutions._convolved", None)
     torch.testing.assert_close(ours(x), fast)

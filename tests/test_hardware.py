@@ -55,9 +55,9 @@ def test_a_precision_that_is_asked_for_is_taken(asked: str, device: torch.device
     ("avx512", "amx", "speedup", "expected"),
     [
         (False, False, 9.0, "fp32"),
-        (True, False, 2.5, "bf16"),
+        (True, False, 3.5, "bf16"),
         (False, True, 9.0, "bf16"),
-        (True, False, 1.5, "fp32"),
+        (True, False, 2.5, "fp32"),
         (True, True, 0.5, "fp32"),
     ],
 )
