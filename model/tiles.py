@@ -42,7 +42,7 @@ class Tiles(NamedTuple):
         nowhere = len(order) - 1
         places = order.new_full((self.rows + 1,), nowhere)
         places[order] = torch.arange(len(order), device=order.device)
-        places[-1] = nowhere
+        places[-1] = nowhere  # several tiles may lie partly outside
         return places
 
     @property

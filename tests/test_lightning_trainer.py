@@ -433,3 +433,15 @@ def test_two_validations_do_not_add_up(
         assert module.metrics is not None
         counts.append(sum(module.metrics.objects.values()))
     assert counts == [8, 4]
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_gradients_are_clipped_in_every_precision(precision: str) -> None:
+    torch.manual_seed(0)
+    train = PicturesInMemory([(64, 64), (64, 64)])
+    module = DetectorModule(build(), NAMES, RECIPE, DESCRIPTION.as_plain())
+    trainer = quiet_trainer(max_epochs=1, gradient_clip_val=1e-3, precision=precision)
+    trainer.fit(module, make_loader(train.with_transform(mirror_and_light), batch_size=2))
+    gradients = [p.grad for p in module.model.parameters() if p.grad is not None]
+    norm = torch.stack([g.norm() for g in gradients]).norm()
+    assert norm == pytest.approx(1e-3, rel=1e-2)
