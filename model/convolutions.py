@@ -16,7 +16,7 @@ Kind = TypeVar("Kind", bound=nn.Conv2d)
 def sharing_weights(kind: type[Kind], convolution: nn.Conv2d, padding: int = 0) -> Kind:
     """A convolution of this kind with the very weights of another, with other padding.
 
-    Both sides of its kernel and of its stride are equal.
+    Both sides of its kernel and of its stride are equal, and it has no dilation.
     """
     # Without weights of its own: drawing them would change what a seed gives the other layers.
     ours = skip_init(
@@ -34,15 +34,15 @@ def sharing_weights(kind: type[Kind], convolution: nn.Conv2d, padding: int = 0) 
 
 
 class Depthwise(nn.Conv2d):
-    """A depthwise convolution of stride 1 or 2, padded as TensorFlow's "SAME"; its size is odd.
+    """A depthwise convolution with an odd kernel, stride 1 or 2, and TensorFlow's padding "SAME".
 
     With a stride of 2 an even side gets a pixel less of padding before than after, for which the
     package of EfficientNet copies the map. On a CPU the kernel gets a row or column of zeros
-    instead, and gradients take a way of their own.
+    instead, and gradients take a way of their own; they have no gradients themselves.
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: (B, C, H, W). Returns as much, or with a stride of 2 half as high and wide."""
+        """x: (B, C, H, W). Returns (B, C, H / stride, W / stride), rounded up, of its dtype."""
         if x.device.type != "cpu" or torch.compiler.is_compiling():
             left, most, top, _ = padding = _padding(x, self.weight, self.stride[0])
             pads_itself = left == top == most

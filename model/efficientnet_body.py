@@ -127,7 +127,8 @@ def _mbconv(block: MBConvBlock, x: Tensor, drop_rate: float) -> Tensor:
         means = block._se_reduce(F.adaptive_avg_pool2d(out, 1))
         out = block._se_expand(F.silu(means)).sigmoid() * out
     out = block._bn2(block._project_conv(out))
-    if not (block.id_skip and out.shape == x.shape):
+    is_strided = block._depthwise_conv.stride[0] > 1
+    if not block.id_skip or is_strided or out.shape[1] != x.shape[1]:
         return out
     if drop_rate:
         out = drop_connect(out, p=drop_rate, training=block.training)

@@ -17,7 +17,7 @@ def normed_swish(norm: nn.Module, x: Tensor) -> Tensor:
 
     Where a batch norm trains on a CPU, only x is kept for the way back; separately, each of the two
     steps keeps a map. The norm is computed once more instead, as in Bulo et al.,
-    https://arxiv.org/abs/1712.02616, whose activation has an inverse.
+    https://arxiv.org/abs/1712.02616, whose activation has an inverse. Its gradient has none itself.
     """
     if isinstance(norm, nn.BatchNorm2d) and _trains_on_cpu(norm, x):
         if norm.num_batches_tracked is not None:
@@ -29,6 +29,7 @@ def normed_swish(norm: nn.Module, x: Tensor) -> Tensor:
 def _trains_on_cpu(norm: nn.BatchNorm2d, x: Tensor) -> bool:
     return (
         norm.training
+        and norm.affine
         and norm.momentum is not None
         and torch.is_grad_enabled()
         and not torch.compiler.is_compiling()
@@ -41,7 +42,7 @@ def _trains_on_cpu(norm: nn.BatchNorm2d, x: Tensor) -> bool:
 class _NormedSwish(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, norm: nn.BatchNorm2d) -> Tensor:
-        momentum = norm.momentum or 0.0
+        momentum = norm.momentum or 0.0  # a number, see above
         normed, mean, inverse = torch.native_batch_norm(
             x, weight, bias, norm.running_mean, norm.running_var, True, momentum, norm.eps
         )

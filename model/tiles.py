@@ -47,7 +47,7 @@ class Tiles(NamedTuple):
 
     @property
     def outside(self) -> Tensor:
-        """Where ``order`` has what lies outside of the maps."""
+        """int64 (n,), where ``order`` has what is outside of the maps, with its last row."""
         return (self.order == self.rows).nonzero().flatten()
 
     def reads_from(self, before: Tiles) -> Tensor:

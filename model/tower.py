@@ -13,7 +13,10 @@ from model.tiles import INNER, OUTER, Tiles, parts
 
 
 class Layer(NamedTuple):
-    """A convolution. kernel: as whoever convolves wants it, K last. relu: whether one follows."""
+    """A convolution of C channels to K. relu: whether one follows.
+
+    kernel: (36, C, K) for Winograd's, (9 C, K) for products. bias: (K,).
+    """
 
     kernel: Tensor
     bias: Tensor | None
@@ -23,6 +26,7 @@ class Layer(NamedTuple):
 class Workspace:
     """Memory for what only lives within a step, taken once for all layers and all parts.
 
+    A function that gets one may overwrite what it has under any name but that of its arguments.
     Fresh pages of the system for each of them cost more than half as much as the products.
     """
 
@@ -53,20 +57,27 @@ def blocks_of(rows: Tensor) -> Tensor:
 
 
 class Tower(nn.Module):
-    """3x3 convolutions of stride 1 and padding 1 with ReLUs between them.
+    """3x3 convolutions of stride 1 and padding 1 with ReLUs between them, without gradients.
 
     convolutions: whose weights are taken over.
     """
 
+    kernel0: Tensor
+
     def __init__(self, convolutions: Sequence[nn.Conv2d]) -> None:
         super().__init__()
         self.layers = len(convolutions)
-        self.dtype = convolutions[0].weight.dtype
         for number, convolution in enumerate(convolutions):
             bias = convolution.bias
-            kernel = self._kernel(convolution.weight.detach())
+            with torch.autocast("cpu", enabled=False):
+                kernel = self._kernel(convolution.weight.detach())
             self.register_buffer(f"kernel{number}", kernel)
             self.register_buffer(f"bias{number}", None if bias is None else bias.detach())
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the kernels, and of the rows that it takes."""
+        return self.kernel0.dtype
 
     @torch.no_grad()
     def forward(self, rows: Tensor, needed: Sequence[Tiles]) -> Tensor:

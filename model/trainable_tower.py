@@ -22,7 +22,8 @@ def trainable_tower(
     rows: (rows + 1, C). needed: what each layer has to write; before them what ``rows``' gradient
     is wanted for, which reaches as far as the first layer reads, see ``Tiles.leading_to``.
     convolutions: with biases or without. Returns (rows + 1, K) of the last one, zeros where it had
-    nothing to write; a gradient may come back only to locations that were wanted of it.
+    nothing to write; a gradient may come back only to locations that were wanted of it, and has
+    itself no gradient.
     """
     parameters = [p for c in convolutions for p in (c.weight, c.bias)]
     return _Tower.apply(rows, needed, *parameters)
@@ -48,8 +49,8 @@ class _Tower(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Any, ...]:
         needed: Sequence[Tiles] = ctx.needed
-        # Its last row is zero, as that of what follows is.
         gradient = gradients[0].index_select(0, needed[-1].order)
+        gradient.index_fill_(0, needed[-1].outside, 0)
         count = len(needed) - 1
         weights, inputs = ctx.saved_tensors[:count], ctx.saved_tensors[count:]
         space = Workspace(gradient)
@@ -62,6 +63,9 @@ class _Tower(torch.autograd.Function):
                 reads = reads_of(needed, number)
                 of_weight = weight_gradient(inputs[number], reads, gradient, space)
             of_parameters = [of_weight, of_bias, *of_parameters]
+            if not any(ctx.needs_input_grad[: 2 + 2 * number]):
+                nobody = [None] * (2 * number)
+                return None, None, *nobody, *of_parameters
             # What a location gave to its neighbours comes back from them: the kernel turned round.
             turned = weights[number].flip(2, 3).transpose(0, 1)
             back = Layer(_spread_in(space, turned), None, relu=False)

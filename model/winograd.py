@@ -63,7 +63,8 @@ def convolve(
     """rows: (rows + 1, C), the last one zero. reads: (36, T), rows. layer: with a spread kernel.
 
     Fills out, (16 T + 1, K), in the order in which the tiles write, with zeros at the end, and
-    returns it. where: like out, the result is zero where it is not positive.
+    returns it. where: like out, the result is zero where it is not positive. Overwrites "first" and
+    "second" of the space. No gradients: for those, see ``trainable_tower``.
     """
     inputs, outputs = _on_tiles(_INPUT, rows), _on_tiles(_OUTPUT, rows)
     blocks = blocks_of(out)
@@ -84,7 +85,7 @@ def convolve(
 
 
 def transformed_reads(matrix: Tensor, rows: Tensor, reads: Tensor, space: Workspace) -> Tensor:
-    """matrix: (36, 36). reads: (36, T). Returns (36, T, C)."""
+    """matrix: (36, 36). reads: (36, T). Returns (36, T, C), which is "second" of the space."""
     shape = *reads.shape, rows.shape[1]
     gathered, transformed = space("first", *shape), space("second", *shape)
     torch.index_select(rows, 0, reads.flatten(), out=gathered.flatten(0, 1))
@@ -93,7 +94,11 @@ def transformed_reads(matrix: Tensor, rows: Tensor, reads: Tensor, space: Worksp
 
 
 def weight_gradient(rows: Tensor, reads: Tensor, gradient: Tensor, space: Workspace) -> Tensor:
-    """The steps of ``convolve`` and ``spread_kernel`` backwards. Returns (K, C, 3, 3)."""
+    """The steps of ``convolve`` and ``spread_kernel`` backwards.
+
+    rows: (rows + 1, C). reads: (36, T). gradient: (16 T + 1, K), of what ``convolve`` filled.
+    Returns (K, C, 3, 3). Overwrites "first", "second" and "spread" of the space.
+    """
     inputs, outputs = _on_tiles(_INPUT, rows), _on_tiles(_OUTPUT, rows).T
     channels, blocks = gradient.shape[1], blocks_of(gradient)
     total = space("spread", OUTER**2, rows.shape[1], channels).zero_()

@@ -19,7 +19,7 @@ class WinogradConv2d(WinogradTower):
 
     def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
         """x: float32 (B, C, H, W). Returns (B, K, H, W), channels last."""
-        rows, tiles = as_rows([x])
+        rows, tiles = as_rows([x.to(self.dtype)])
         return _as_map(super().forward(rows, [tiles]), x)
 
 

@@ -45,14 +45,42 @@ def test_it_is_the_padded_convolution_of_the_package(
         torch.testing.assert_close(ours(x), theirs(x), rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("size", [3, 5])
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("sides", [(8, 8), (7, 9), (7, 10)])
-def test_where_it_copies_as_the_package_does_the_result_is_the_same(
-    sides: tuple[int, int], stride: int, monkeypatch: pytest.MonkeyPatch
+def test_where_it_copies_as_the_package_does_it_is_the_same(
+    sides: tuple[int, int], stride: int, size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ours = sharing_weights(Depthwise, package_s(3, stride))
-    x = torch.randn(1, 6, *sides)
-    fast = ours(x)
+    ours = sharing_weights(Depthwise, package_s(size, stride).double())
+    x = torch.randn(1, 6, *sides, dtype=torch.float64)
+    fast = result_and_gradients(ours, x)
     monkeypatch.setattr("torch.compiler.is_compiling", lambda: True)
     monkeypatch.setattr("model.convolutions._convolved", None)
-    torch.testing.assert_close(ours(x), fast)
+    for one, other in zip(result_and_gradients(ours, x), fast, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("needs", ["x", "weight", "bias"])
+def test_only_the_gradients_asked_for_come_back(needs: str) -> None:
+    ours = sharing_weights(Depthwise, package_s(5, 2, bias=True))
+    tensors = {"x": torch.randn(1, 6, 8, 7), "weight": ours.weight, "bias": ours.bias}
+    for name, tensor in tensors.items():
+        tensor.requires_grad_(name == needs)
+    ours(tensors["x"]).sum().backward()
+    assert [name for name, tensor in tensors.items() if tensor.grad is not None] == [needs]
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_weights_in_bfloat16_and_autocast_round_and_no_more(stride: int) -> None:
+    ours = sharing_weights(Depthwise, package_s(5, stride))
+    x = torch.randn(1, 6, 8, 7)
+    expected = ours(x).detach()
+    with torch.autocast("cpu", torch.bfloat16):
+        found = [ours(x)]
+    found[0].sum().backward()
+    assert ours.weight.grad is not None
+    with torch.no_grad():
+        found.append(ours.to(torch.bfloat16)(x.bfloat16()))
+    for one in found:
+        assert one.dtype == torch.bfloat16
+        torch.testing.assert_close(one.float(), expected, rtol=2e-2, atol=2e-2)

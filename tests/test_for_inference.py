@@ -79,20 +79,16 @@ def test_boxes_are_left_out_only_where_no_class_reaches_the_threshold(
     features = list(model.backbone(model.transform(images)[0].tensors).values())
     fast = for_inference(model, Machine(CPU, precision))
     found, expected = fast.head(features), model.head(features)
-    for name, output in found.items():
-        assert output.dtype == torch.float32
-        scale = float(expected[name].abs().max())
-        expected[name] = expected[name] / scale
-        found[name] = output / scale
-    torch.testing.assert_close(found["cls_logits"], expected["cls_logits"], rtol=0, atol=tolerance)
-    candidates = (model.head(features)["cls_logits"].sigmoid() > 0.06).any(dim=2)
+    assert all(output.dtype == torch.float32 for output in found.values())
+    # In bfloat16 other classes than the model's may reach the threshold, rounded as they are.
+    deciding = (found if precision == "bf16" else expected)["cls_logits"]
+    candidates = (deciding.sigmoid() > 0.05).any(dim=2)
     assert candidates.any()
-    torch.testing.assert_close(
-        found["bbox_regression"][candidates],
-        expected["bbox_regression"][candidates],
-        rtol=0,
-        atol=tolerance,
-    )
+    pairs = [[outputs["cls_logits"] for outputs in (found, expected)]]
+    pairs.append([outputs["bbox_regression"][candidates] for outputs in (found, expected)])
+    for ours, theirs in pairs:
+        scale = theirs.abs().max().item() if precision == "bf16" else 1
+        torch.testing.assert_close(ours, theirs, rtol=tolerance, atol=tolerance * scale)
     assert (found["bbox_regression"] == 0).all(dim=2).any()
 
 

@@ -445,3 +445,6 @@ def test_gradients_are_clipped_in_every_precision(precision: str) -> None:
     gradients = [p.grad for p in module.model.parameters() if p.grad is not None]
     norm = torch.stack([g.norm() for g in gradients]).norm()
     assert norm == pytest.approx(1e-3, rel=1e-2)
+    (optimizer,) = trainer.optimizers
+    assert optimizer.defaults["fused"] is (True if precision == "32-true" else None)
+    assert optimizer.defaults["foreach"] is None, "torch takes the fastest that there is"

@@ -62,9 +62,14 @@ def test_it_equals_the_convolutions_on_maps_of_any_shape(
 
 
 @torch.no_grad()
-def test_a_single_map_may_stand_for_itself() -> None:
+@pytest.mark.parametrize("autocast", [True, False])
+def test_a_single_map_may_stand_for_itself(autocast: bool) -> None:
     x, plain = torch.randn(2, 16, 13, 17), convolution()
-    torch.testing.assert_close(WinogradConv2d(plain)(x), plain(x), rtol=1e-5, atol=1e-5)
+    expected = plain(x)
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        found = WinogradConv2d(plain)(x)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+    assert WinogradConv2d(plain)(x.bfloat16()).dtype == torch.float32
 
 
 @torch.no_grad()
@@ -175,7 +180,8 @@ def test_what_it_does_not_compute_it_does_not_replace(module: nn.Module) -> None
 
 
 def gradients_of(maps: list[Tensor], layers: list[nn.Conv2d], out: Tensor) -> list[Tensor]:
-    return list(torch.autograd.grad(out, [*maps, *(p for c in layers for p in c.parameters())]))
+    parameters = [p for layer in layers for p in layer.parameters()]
+    return list(torch.autograd.grad(out, [*maps, *parameters], retain_graph=True))
 
 
 def in_double(maps: list[Tensor], layers: list[nn.Conv2d]) -> list[Tensor]:
@@ -245,14 +251,37 @@ def test_each_layer_before_needs_a_location_more(maps: list[Tensor]) -> None:
     assert {6, 7, 8, 20, 21, 22} <= second
 
 
-def test_only_the_gradients_asked_for_are_computed(maps: list[Tensor]) -> None:
+@pytest.mark.parametrize(
+    "needing",
+    [("rows",), ("0.weight", "1.bias"), ("1.weight",), ("rows", "0.bias", "1.weight"), ("1.bias",)],
+    ids=" ".join,
+)
+def test_only_the_gradients_asked_for_are_computed(
+    maps: list[Tensor], needing: tuple[str, ...]
+) -> None:
+    layers = nn.ModuleList(tower(24, 8)).double()
+    rows, tiles = as_rows([m.double() for m in maps])
+    tensors = {"rows": rows.requires_grad_(), **dict(layers.named_parameters())}
+    # The row of zeros after the locations takes part in nothing.
+    full = trainable_tower(rows, [tiles] * 3, list(layers)).pow(2).sum()
+    expected = dict(zip(tensors, torch.autograd.grad(full, list(tensors.values())), strict=True))
+    for name, tensor in tensors.items():
+        tensor.requires_grad_(name in needing)
+    trainable_tower(rows, [tiles] * 3, list(layers)).pow(2).sum().backward()
+    for name, tensor in tensors.items():
+        assert (tensor.grad is not None) == (name in needing)
+        if tensor.grad is not None:
+            torch.testing.assert_close(tensor.grad, expected[name], rtol=1e-9, atol=1e-9)
+
+
+def test_a_gradient_of_the_zeros_behind_the_locations_changes_nothing(maps: list[Tensor]) -> None:
     layers = tower(24, 8)
-    layers[0].weight.requires_grad_(False)
-    layers[1].bias.requires_grad_(False)
+    maps = in_double(maps, layers)
     rows, tiles = as_rows(maps)
-    trainable_tower(rows, [tiles] * 3, layers).sum().backward()
-    assert layers[0].weight.grad is None and layers[1].bias.grad is None
-    assert layers[0].bias.grad is not None and layers[1].weight.grad is not None
+    out = trainable_tower(rows, [tiles] * 3, layers)
+    assert_all_close(
+        gradients_of(maps, layers, out.sum()), gradients_of(maps, layers, out[:-1].sum())
+    )
 
 
 @pytest.mark.parametrize("autocast", [True, False])
