@@ -57,6 +57,9 @@ class Plan:
 
 def main(arguments: list[str] | None = None) -> int:
     options = _options(arguments)
+    # A process of five detectors has more kernels than oneDNN keeps by itself, and a work would be
+    # timed with the making of those that its peers threw out. Read when the first one is made.
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "8192")
     try:
         plan = _plan(options)
         weights = str(plan.checkpoint or "random, scaled to give about 300 candidates a picture")
