@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -80,6 +81,7 @@ class Tower(nn.Module):
         return self.kernel0.dtype
 
     @torch.no_grad()
+    @torch.autocast("cpu", enabled=False)
     def forward(self, rows: Tensor, needed: Sequence[Tiles]) -> Tensor:
         """rows: (rows + 1, C). needed: what each layer has to write, see ``Tiles.leading_to``.
 
@@ -92,7 +94,8 @@ class Tower(nn.Module):
             layer = Layer(kernel, bias, relu=number < self.layers - 1)
             reads = reads_of(tiles, number)
             name = "an odd layer" if number % 2 else "an even layer"
-            out = space(name, INNER**2 * reads.shape[1] + 1, kernel.shape[-1])
+            outputs = space if kernel.dtype == rows.dtype else Workspace(kernel)
+            out = outputs(name, INNER**2 * reads.shape[1] + 1, kernel.shape[-1])
             self._convolve(rows, reads, layer, out, space)
             rows = out
         return rows.index_select(0, needed[-1].places).float()
@@ -112,7 +115,15 @@ class Tower(nn.Module):
 
 
 class ProductTower(Tower):
-    """With one matrix product for a location and its neighbours, in any precision."""
+    """With one matrix product for a location and its neighbours, in any precision.
+
+    The last layer computes in float32: of scores in bfloat16, with its eight bits, many are equal
+    and have no order.
+    """
+
+    def __init__(self, convolutions: Sequence[nn.Conv2d]) -> None:
+        *others, last = convolutions
+        super().__init__([*others, copy.deepcopy(last).float()])
 
     def _kernel(self, weight: Tensor) -> Tensor:
         return weight.permute(2, 3, 1, 0).flatten(0, 2).contiguous()
@@ -127,8 +138,11 @@ class ProductTower(Tower):
             here = neighbours[:, some].flatten()
             gathered = space("gathered", len(here) // 9, layer.kernel.shape[0])
             torch.index_select(rows, 0, here, out=gathered.view(len(here), -1))
-            results = space("results", len(gathered), out.shape[1])
-            torch.mm(gathered, layer.kernel, out=results)
+            if layer.kernel.dtype == rows.dtype:
+                results = space("results", len(gathered), out.shape[1])
+                torch.mm(gathered, layer.kernel, out=results)
+            else:
+                results = gathered.to(layer.kernel.dtype) @ layer.kernel
             if layer.bias is not None:
                 results += layer.bias
             if layer.relu:

@@ -17,7 +17,7 @@ class WinogradConv2d(WinogradTower):
     def __init__(self, convolution: nn.Conv2d) -> None:
         super().__init__([convolution])
 
-    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(self, x: Tensor) -> Tensor:
         """x: float32 (B, C, H, W). Returns (B, K, H, W), channels last."""
         rows, tiles = as_rows([x.to(self.dtype)])
         return _as_map(super().forward(rows, [tiles]), x)
