@@ -54,6 +54,11 @@ class Plan:
     device: torch.device
     low_precision: bool
 
+    @property
+    def names(self) -> list[str]:
+        """Of the peers."""
+        return [n for n in peers.NAMES if self.low_precision or not n.endswith("bf16")]
+
 
 def main(arguments: list[str] | None = None) -> int:
     options = _options(arguments)
@@ -187,8 +192,7 @@ def _detectors(plan: Plan, work: str, batches: tuple[int, ...]) -> Iterator[Row]
 
 def _peers(plan: Plan, ours: RetinaNet, work: str, size: tuple[int, int]) -> dict[str, peers.Peer]:
     """Those that can be had here."""
-    names = [n for n in peers.NAMES if plan.low_precision or not n.endswith("bf16")]
-    made = {name: peers.one_peer(name, ours.cpu(), work, size, plan.device) for name in names}
+    made = {name: peers.one_peer(name, ours.cpu(), work, size, plan.device) for name in plan.names}
     return {name: peer for name, peer in made.items() if peer}
 
 
@@ -286,9 +290,8 @@ def measure_memory(plan: Plan) -> Iterator[Row]:
     size = plan.sizes[0]
     works = [("inference", batch) for batch in plan.batches]
     for work, batch in (*works, ("training", plan.training_batches[0])):
-        names = [n for n in peers.NAMES if plan.low_precision or not n.endswith("bf16")]
         case = Case(work, SIZES[size], batch, plan.cards, plan.device.type, plan.checkpoint)
-        peaks = {name: peak_gigabytes(name, case) for name in names}
+        peaks = {name: peak_gigabytes(name, case) for name in plan.names}
         for name, peak in peaks.items():
             title = f"Peak memory, {work}, batch {batch}, {size} px"
             why = "failed, or not installed" if math.isnan(peak) else ""

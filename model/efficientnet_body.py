@@ -37,7 +37,7 @@ class EfficientNetBody(nn.Module):
         super().__init__()
         self.network = network
         for block in network._blocks:
-            block._depthwise_conv = _padding_itself(block._depthwise_conv)
+            block._depthwise_conv = sharing_weights(Depthwise, block._depthwise_conv)
         self._stage_ends = self._find_stage_ends()
         taps = self._stage_ends[FIRST_TAPPED_STAGE - 1 :]
         self._tap_after = {end - 1: str(number) for number, end in enumerate(taps)}
@@ -133,11 +133,6 @@ def _mbconv(block: MBConvBlock, x: Tensor, drop_rate: float) -> Tensor:
     if drop_rate:
         out = drop_connect(out, p=drop_rate, training=block.training)
     return out + x
-
-
-def _padding_itself(convolution: nn.Conv2d) -> nn.Conv2d:
-    """The same depthwise convolution, weights and all, without a padded copy of its input."""
-    return sharing_weights(Depthwise, convolution)
 
 
 def _folded(convolution: nn.Conv2d, norm: Any) -> tuple[nn.Conv2d, nn.Module]:

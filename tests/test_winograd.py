@@ -262,7 +262,6 @@ def test_only_the_gradients_asked_for_are_computed(
     layers = nn.ModuleList(tower(24, 8)).double()
     rows, tiles = as_rows([m.double() for m in maps])
     tensors = {"rows": rows.requires_grad_(), **dict(layers.named_parameters())}
-    # The row of zeros after the locations takes part in nothing.
     full = trainable_tower(rows, [tiles] * 3, list(layers)).pow(2).sum()
     expected = dict(zip(tensors, torch.autograd.grad(full, list(tensors.values())), strict=True))
     for name, tensor in tensors.items():
