@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from data.check import CLEAN, PROBLEMS, UNUSABLE, Check, SplitFacts, check_dataset
-from data.notes import Severity, listed
+from data.checking.check import CLEAN, PROBLEMS, UNUSABLE, Check, SplitFacts, check_dataset
+from data.remarks import Severity, listed
 from utils.config import Config
 from utils.console import progress_bar, say, show_table
 from utils.errors import UserError

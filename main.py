@@ -15,9 +15,9 @@ from itertools import zip_longest
 from typing import Any, NoReturn
 
 from utils.config import Config, flag_of, options
-from utils.config_file import resumed_config
 from utils.errors import UserError
 from utils.options import Option
+from utils.resume_config import resumed_config
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
@@ -109,7 +109,7 @@ def _refuse_beside_check(parser: optparse.OptionParser, given: dict[str, Any]) -
 def run(config: Config) -> int:
     """Check, predict, train or monitor; the exit status. Heavy imports wait for their need."""
     if config.max_megapixels:
-        from data.images import allow_megapixels
+        from data.image_files.read import allow_megapixels
 
         allow_megapixels(config.max_megapixels)
     if config.check and not config.path:
@@ -126,9 +126,9 @@ def run(config: Config) -> int:
             "FILE, the best.pth of a run."
         )
     if config.predict:
-        import predict
+        import predictor
 
-        return predict.launch(config)
+        return predictor.launch(config)
     if config.train or config.resume:
         import trainer
 

@@ -6,18 +6,19 @@ import dataclasses
 from pathlib import Path
 
 from data.dataset import DataSplits
-from data.default import DataSource, describe_splits, match_classes
+from data.source import DataSource, describe_splits, match_classes
+from evaluation.metrics.coco import SUMMARY_ROWS, show
+from evaluation.metrics.operating_point import Rates
+from evaluation.reporter import measure, report_folder, say_findings, say_threshold, write_report
+from evaluation.summary import Evaluation
 from model.checkpoint import Checkpoint, load_checkpoint
 from model.efficient_retinanet import describe_parameters
-from report.evaluation import Evaluation
-from reporter import measure, report_folder, say_findings, say_threshold, write_report
+from training.lost_images import LostImages
 from utils.config import Config
 from utils.console import progress_bar, say, show_table
 from utils.failures import readable_failures
 from utils.gpu_check import make_guard
 from utils.hardware import Machine
-from utils.metrics import SUMMARY_ROWS, show
-from utils.operating_point import Rates
 from utils.quiet import quieten_libraries
 from utils.run_folder import DETECTIONS, MONITOR_METRICS, REPORT, make_folder, refuse_inside
 
@@ -54,7 +55,7 @@ def launch(config: Config) -> Evaluation:
         machine,
         batch_size=config.batch_size,
         workers=config.workers,
-        guard=guard,
+        callbacks=[*guard, LostImages(say)],
     )
     with readable_failures():
         evaluation, findings = write_report(

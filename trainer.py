@@ -13,11 +13,8 @@ from torch.utils.data import DataLoader
 
 from data.augmentation import TrainingTransform, training_canvas
 from data.dataset import Dataset, DataSplits, make_loader
-from data.default import DataSource, describe_splits, keep_decoded, match_classes
-from lost_images import LostImages
-from low_map import LowMapDiagnosis
-from model.backbone_weights import find_backbone_weights
-from model.batched_retinanet import BatchedRetinaNet
+from data.source import DataSource, describe_splits, keep_decoded, match_classes
+from evaluation.run_pictures import save_curves
 from model.checkpoint import (
     Checkpoint,
     DetectorDescription,
@@ -27,10 +24,13 @@ from model.checkpoint import (
 )
 from model.efficient_retinanet import describe_parameters, get_efficient_retinanet
 from model.lightning_trainer import DetectorModule, NonFiniteLoss, Recipe
-from model.run_recorder import RunRecorder
-from pictures import save_curves
-from pretrainer import pretrain_on_crops
-from run_report import report_run
+from model.network.backbone_weights import find_backbone_weights
+from model.network.retinanet import BatchedRetinaNet
+from model.training.run_recorder import RunRecorder
+from training.finish_run import report_run
+from training.lost_images import LostImages
+from training.low_map import LowMapDiagnosis
+from training.pretrain_crops import pretrain_on_crops
 from utils.config import Config
 from utils.console import is_terminal, progress_bar, say
 from utils.errors import UserError

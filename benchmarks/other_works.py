@@ -20,10 +20,10 @@ from benchmarks.photographs import training_split
 from data import open_dataset
 from data.augmentation import TrainingTransform, training_canvas
 from data.dataset import Dataset, collate_fn, make_loader
+from evaluation.metrics.coco import ImageResult, coco_metrics
 from model.checkpoint import load_checkpoint
 from model.for_inference import for_inference
 from utils.hardware import Machine
-from utils.metrics import ImageResult, coco_metrics
 
 BATCH = 8
 PYCOCOTOOLS, OURS = "pycocotools", "ours"

@@ -21,11 +21,11 @@ import numpy as np
 import torch
 from torchvision.models.detection import RetinaNet
 
-from benchmarks import other_works, peers, report
+from benchmarks import other_works, peers, tables
 from benchmarks.memory import Case, peak_gigabytes
 from benchmarks.photographs import photographs
-from benchmarks.report import Row
 from benchmarks.same_weights import greatest_difference, mirrored
+from benchmarks.tables import Row
 from benchmarks.timing import interleaved
 from model.checkpoint import load_checkpoint
 from utils.errors import UserError
@@ -68,7 +68,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         plan = _plan(options)
         weights = str(plan.checkpoint or "random, scaled to give about 300 candidates a picture")
-        facts = report.facts(weights)
+        facts = tables.facts(weights)
         rows = []
         for work in options.only:
             for row in MEASURES[work](plan):
@@ -77,11 +77,11 @@ def main(arguments: list[str] | None = None) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    report.show(rows)
+    tables.show(rows)
     if options.json:
-        options.json.write_text(report.as_json(rows, facts))
+        options.json.write_text(tables.as_json(rows, facts))
     if options.markdown:
-        report.write_below_mark(report.as_markdown(rows, facts), options.markdown)
+        tables.write_below_mark(tables.as_markdown(rows, facts), options.markdown)
     return 0
 
 

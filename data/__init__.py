@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from data.dataset import DataSplits
-    from data.folder import Folder
-    from data.layout import LayoutDataset
+    from data.reading.base import LayoutDataset
+    from data.reading.folder import Folder
 
 
 def open_dataset(
@@ -33,7 +33,7 @@ def open_dataset(
     annotation is wrong, when a split is empty and, unless ``skip_bad_images``, when an image is
     missing or cannot be read.
     """
-    from data.folder import open_folder
+    from data.reading.folder import open_folder
 
     folder = open_folder(path)
     return layout_of(folder).open_listed(
@@ -77,7 +77,7 @@ def _not_recognised(folder: Folder) -> Exception:
 
 def _contents(folder: Folder) -> str:
     """``17 images, 3 .txt files and the folders a, b``."""
-    from data.notes import listed
+    from data.remarks import listed
 
     images = set(folder.images)
     suffixes = Counter(p.suffix.lower() for p in folder.files.values() if p not in images)

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from data.boxes import stack_boxes
-from data.class_names import found_names, name_counts
 from data.dataset import Annotation
-from data.folder import Folder, ImageIndex, fold, read_text
-from data.layout import LayoutDataset, Reading
-from data.notes import Notes, Severity, listed
-from data.voc_xml import read_annotations
+from data.reading.base import LayoutDataset, Reading
+from data.reading.box_parsing import stack_boxes
+from data.reading.class_names import found_names, name_counts
+from data.reading.folder import Folder, ImageIndex, fold, read_text
+from data.reading.voc_xml import read_annotations
+from data.remarks import Notes, Severity, listed
 from utils.errors import did_you_mean
 
 VALIDATION_FOLDERS = ("val", "valid", "validation", "test")

@@ -12,9 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
-from data.boxes import Box, parse_box, parse_size, stack_boxes
-from data.coco_files import CocoImages, choose_files, find_files
-from data.coco_json import (
+from data.dataset import Annotation
+from data.reading.base import LayoutDataset, Reading
+from data.reading.box_parsing import Box, parse_box, parse_size, stack_boxes
+from data.reading.coco_files import CocoImages, choose_files, find_files
+from data.reading.coco_json import (
     Entry,
     Id,
     category_names,
@@ -24,10 +26,8 @@ from data.coco_json import (
     number_text,
     text_of,
 )
-from data.dataset import Annotation
-from data.folder import Folder, searched
-from data.layout import LayoutDataset, Reading
-from data.notes import Notes, Severity
+from data.reading.folder import Folder, searched
+from data.remarks import Notes, Severity
 from utils.errors import UserError
 
 

@@ -22,9 +22,9 @@ from torch.utils.data import DataLoader, Sampler
 from torchvision import tv_tensors
 from typing_extensions import NotRequired
 
-from data.image_cache import ImageCache, read_pixels
-from data.images import allow_megapixels, max_megapixels, read_image
-from data.notes import LISTED, listed
+from data.image_files.cache import ImageCache, read_pixels
+from data.image_files.read import allow_megapixels, max_megapixels, read_image
+from data.remarks import LISTED, listed
 from utils.errors import LONGEST_LIST, UserError, did_you_mean, shortened
 
 

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
-from data.boxes import COORDINATES, Box, parse_box, parse_size, stack_boxes
-from data.class_names import found_names
 from data.dataset import Annotation
-from data.folder import Folder, read_text, searched
-from data.layout import LayoutDataset, Reading
-from data.notes import Notes, Severity, listed
-from data.path_index import PathIndex
+from data.reading.base import LayoutDataset, Reading
+from data.reading.box_parsing import COORDINATES, Box, parse_box, parse_size, stack_boxes
+from data.reading.class_names import found_names
+from data.reading.folder import Folder, read_text, searched
+from data.reading.image_lookup import PathIndex
+from data.remarks import Notes, Severity, listed
 from utils.errors import UserError
 
 REQUIRED = ("filename", "class", *COORDINATES)

@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from data.class_names import found_names
 from data.dataset import Annotation
-from data.folder import Folder, ImageIndex, basename, read_text, strip_image_suffix
-from data.layout import LayoutDataset, Reading
-from data.notes import Notes, Severity, listed
-from data.voc_xml import read_annotations
+from data.reading.base import LayoutDataset, Reading
+from data.reading.class_names import found_names
+from data.reading.folder import Folder, ImageIndex, basename, read_text, strip_image_suffix
+from data.reading.voc_xml import read_annotations
+from data.remarks import Notes, Severity, listed
 from utils.errors import did_you_mean
 
 VOC_CLASSES = (

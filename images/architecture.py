@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from images.canvas import INK, MUTED, SOFT, Canvas, Tint, blend
 from model import efficient_retinanet as retinanet
 from model.efficient_retinanet import Level
-from model.efficientnet_body import FIRST_TAPPED_STAGE, EfficientNetBody
+from model.network.efficientnet_body import FIRST_TAPPED_STAGE, EfficientNetBody
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

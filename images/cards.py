@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
-from data.demo_cards import DEMO, RANKS, DeckStyle, draw_card, draw_scene
+from data.drawn_cards.demo_cards import DEMO, RANKS, DeckStyle, draw_card, draw_scene
 from utils.visualisation import draw_boxes
 
 BANNER_SIZE = (1280, 320)

@@ -19,10 +19,10 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 from torch import Tensor
 from torchvision.models.detection import RetinaNet
 
-from model.backbone_weights import WEIGHTS_FOLLOW, load_plain
+from evaluation.metrics.operating_point import DEFAULT_THRESHOLD
 from model.efficient_retinanet import get_efficient_retinanet
+from model.network.backbone_weights import WEIGHTS_FOLLOW, load_plain
 from utils.errors import UserError
-from utils.operating_point import DEFAULT_THRESHOLD
 
 FORMAT_VERSION = 1
 LARGEST_IMAGE_SIZE = 2**15  # pixels; more in a file is damage, and no memory holds it

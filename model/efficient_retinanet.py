@@ -16,16 +16,16 @@ from torch import Tensor, nn
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.ops import FeaturePyramidNetwork
 
-from model.anchors import Float32AnchorGenerator
-from model.backbone_weights import BackboneWeights, find_backbone_weights, load_into
-from model.batched_retinanet import BatchedRetinaNet
-from model.efficientnet_body import EfficientNetBody
-from model.extra_levels import ExtraLevels
-from model.frozen_batch_norm import freeze_batch_norms
-from model.heads import Float32Head
-from model.resnet_retinanet import make_resnet50_anchors, make_resnet50_pyramid
-from model.transform import LongerSideTransform
-from model.winograd_conv2d import TrainableWinogradConv2d
+from model.cpu.winograd_conv2d import TrainableWinogradConv2d
+from model.network.anchors import Float32AnchorGenerator
+from model.network.backbone_weights import BackboneWeights, find_backbone_weights, load_into
+from model.network.efficientnet_body import EfficientNetBody
+from model.network.extra_levels import ExtraLevels
+from model.network.frozen_batch_norm import freeze_batch_norms
+from model.network.heads import Float32Head
+from model.network.input_transform import LongerSideTransform
+from model.network.resnet_retinanet import make_resnet50_anchors, make_resnet50_pyramid
+from model.network.retinanet import BatchedRetinaNet
 from utils.errors import UserError, did_you_mean
 
 

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.detection import RetinaNet
 
-from model.candidate_head import CandidateHead, has_plain_towers
-from model.tower import ProductTower
-from model.winograd import WinogradTower
-from model.winograd_conv2d import WinogradConv2d, replaceable
+from model.cpu.candidate_head import CandidateHead, has_plain_towers
+from model.cpu.tower import ProductTower
+from model.cpu.winograd import WinogradTower
+from model.cpu.winograd_conv2d import WinogradConv2d, replaceable
 from utils.hardware import Machine
 
 

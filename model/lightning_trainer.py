@@ -16,12 +16,12 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from torchvision.models.detection import RetinaNet
 
-from model.batched_retinanet import BatchedRetinaNet
-from model.detection import losses_and_detections
+from evaluation.metrics.coco import CocoEvaluation, CocoMetrics, ImageResult
+from evaluation.metrics.operating_point import OperatingPoints
 from model.for_inference import for_inference
+from model.network.forward import losses_and_detections
+from model.network.retinanet import BatchedRetinaNet
 from utils.hardware import Machine
-from utils.metrics import CocoEvaluation, CocoMetrics, ImageResult
-from utils.operating_point import OperatingPoints
 
 
 class NonFiniteLoss(Exception):

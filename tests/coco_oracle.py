@@ -11,7 +11,7 @@ from typing import Any
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from utils.metrics import FALSE, IGNORED, ImageResult
+from evaluation.metrics.coco import FALSE, IGNORED, ImageResult
 
 
 def official(results: Sequence[ImageResult], num_classes: int) -> COCOeval:

@@ -17,13 +17,14 @@ import torch
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from evaluation.metrics import coco as metrics
 from main import main, read_config
-from model.batched_retinanet import BatchedRetinaNet
 from model.checkpoint import load_checkpoint
 from model.lightning_trainer import DetectorModule
+from model.network.retinanet import BatchedRetinaNet
 from tests.conftest import ROOT
 from tests.data_sets import write_cards
-from utils import hardware, metrics
+from utils import hardware
 
 TINY = ["-d", "cpu", "-w", "0", "--precision", "fp32", "--batch-size", "4"]
 TINY += ["--backbone-weights", "none", "--image-size", "64", "--anchor-scale", "0.25"]

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-import data.boxes
+import data.reading.box_parsing
 from data.dataset import Dataset
 from tests import fuzz
 from tests.fuzz_data import Victim, write_victims
@@ -162,7 +162,7 @@ def test_a_reader_that_takes_any_number_is_found_out(
         except ValueError as error:
             raise ArithmeticError(str(error)) from None
 
-    monkeypatch.setattr(data.boxes, "float", naive, raising=False)
+    monkeypatch.setattr(data.reading.box_parsing, "float", naive, raising=False)
     found = losses(victims, 400)
     assert found and all(loss.problem.startswith("ArithmeticError") for loss in found)
 

@@ -19,25 +19,25 @@ from matplotlib.cbook import is_math_text
 from PIL import Image, ImageChops
 from pytorch_lightning.loggers import TensorBoardLogger
 
-import prediction_files
 from data import open_dataset
 from data.dataset import Annotation, Dataset, make_loader
-from data.default import DataSource, describe_splits
-from inference import Prediction
+from data.source import DataSource, describe_splits
+from evaluation import figures
+from evaluation.figures import _short
+from evaluation.galleries import galleries
+from evaluation.page import Contents, render
+from evaluation.run_pictures import save_detections
+from evaluation.summary import evaluate
 from model.checkpoint import DetectorDescription, load_checkpoint
 from model.lightning_trainer import DetectorModule, Recipe
-from model.run_recorder import RunRecorder
-from pictures import save_detections
-from prediction_files import Results, csv_line
-from report import figures
-from report.evaluation import evaluate
-from report.figures import _short
-from report.galleries import galleries
-from report.page import Contents, render
+from model.training.run_recorder import RunRecorder
+from prediction import output_files as prediction_files
+from prediction.inference import Prediction
+from prediction.output_files import Results, csv_line
 from tests.data_sets import draw_image, write_text
+from tests.evaluation.metrics.test_coco import random_results
+from tests.evaluation.test_report import FINDING, outside
 from tests.small_models import SIDE
-from tests.test_metrics import random_results
-from tests.test_report import FINDING, outside
 from utils.console import harmless, progress_bar, say, show_table
 from utils.run_folder import write_json
 from utils.visualisation import draw_boxes

@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data import class_names, open_dataset
-from data.check import check_dataset
-from data.class_names import remark_names
+from data import open_dataset
+from data.checking.check import check_dataset
 from data.dataset import Annotation, Dataset
-from data.notes import KEPT_PLACES, LISTED, LONGEST_ITEM, NAMES_ALL, Notes, Severity, listed
+from data.reading import class_names
+from data.reading.class_names import remark_names
+from data.remarks import KEPT_PLACES, LISTED, LONGEST_ITEM, NAMES_ALL, Notes, Severity, listed
 from tests.data_sets import ACE, KING, csv_text, write_cards, write_charlotte, write_text, xml_text
 from utils.errors import LONGEST_LINE, LONGEST_LIST, UserError, did_you_mean, shortened
 

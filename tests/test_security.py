@@ -28,20 +28,20 @@ from torchvision.models.detection import RetinaNet
 
 import main
 from data import open_dataset
-from data.folder import Folder, ImageIndex
-from data.images import look_at, read_image
-from data.notes import Notes
-from data.unlabelled import find_pictures
-from data.voc_xml import read_voc_xml
-from inference import predict
+from data.image_files.find import find_pictures
+from data.image_files.read import look_at, read_image
+from data.reading.folder import Folder, ImageIndex
+from data.reading.voc_xml import read_voc_xml
+from data.remarks import Notes
 from model.checkpoint import DetectorDescription, load_checkpoint, write_whole
+from prediction.inference import predict
+from tests.conftest import ROOT
 from tests.data_sets import ACE, KING, draw_image, write_cards, write_text, write_voc, xml_text
 from tests.small_models import SIDE, build
 from utils.config import Config
 from utils.errors import UserError
 from utils.run_folder import read_json, read_metrics, write_json
 
-ROOT = Path(__file__).resolve().parents[1]
 CPU = ("-d", "cpu", "-w", "0")
 
 
@@ -620,7 +620,9 @@ def test_pillow_starts_a_program_where_every_format_is_allowed(
 ) -> None:
     """The protection off."""
     (tmp_path / "a.jpg").write_bytes(POSTSCRIPT)
-    monkeypatch.setattr("data.picture_files.FORMATS", tuple(Image.registered_extensions().values()))
+    monkeypatch.setattr(
+        "data.image_files.decode.FORMATS", tuple(Image.registered_extensions().values())
+    )
     assert look_at(tmp_path / "a.jpg").error
     assert ghostscript.exists()
 

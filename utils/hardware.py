@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from utils.errors import UserError
 
 # In fp32 a processor computes the 3x3 convolutions with a quarter of the multiplications, and is
-# about three times as fast for it (``model.winograd``); in bf16 it does without.
+# about three times as fast for it (``model.cpu.winograd``); in bf16 it does without.
 LEAST_BF16_SPEEDUP = 3.0
 
 

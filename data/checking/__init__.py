@@ -1,0 +1,1 @@
+"""Annotations and images held against each other: what is wrong with a data set."""

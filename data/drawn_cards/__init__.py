@@ -1,0 +1,1 @@
+"""The embedded data set: playing cards that the program draws itself."""

@@ -1,0 +1,92 @@
+"""Four written coordinates to one box: the same rules for every annotation format."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from data.remarks import Notes
+from utils.errors import UserError
+
+Box = tuple[float, float, float, float]
+COORDINATES = ("xmin", "ymin", "xmax", "ymax")
+
+# Beyond 2**24 float32 cannot tell neighbouring pixels apart, and no image is that wide.
+_MAX_PIXEL = float(2**24)
+
+
+def parse_box(
+    raw: Mapping[str, str | None],
+    where: str,
+    notes: Notes,
+    *,
+    size: tuple[int, int] | None = None,
+    origin: int = 0,
+) -> Box | None:
+    """One box, xyxy, absolute pixels with origin 0, each value representable in float32.
+
+    raw: the texts of xmin, ymin, xmax, ymax. where: file and object or line, for messages.
+    size: (width, height) of the image as the annotation states it, for messages. origin: the
+    number of the first pixel.
+
+    With ``origin=1`` coordinates are those of VOC: pixels are numbered 1..W and both corner
+    pixels belong to the box. Pixel 1 covers the interval 0..1 and pixel W covers W-1..W, so the
+    box is xmin - 1, ymin - 1, xmax, ymax. Files that count from 0 nevertheless reach one pixel
+    further, which is taken off.
+
+    Any other box that reaches over the image's edge is returned as it is: what counts is the edge
+    of the decoded picture, see ``data.checking.box_checks``. None, counted in ``notes``, for a box
+    without area. Raises UserError for a missing or non-finite coordinate and for inverted corners:
+    those are mistakes of which only the author knows what was meant.
+    """
+    xmin, ymin, xmax, ymax = (_number(raw.get(tag), tag, where) for tag in COORDINATES)
+    if xmax < xmin or ymax < ymin:
+        raise UserError(_inverted(where, (xmin, ymin, xmax, ymax), size))
+    left, top = (0.0 if -origin <= first < 0 else first for first in (xmin - origin, ymin - origin))
+    if xmax <= left or ymax <= top:
+        notes.count("boxes without area, dropped", where)
+        return None
+    return left, top, xmax, ymax
+
+
+def stack_boxes(boxes: list[Box]) -> np.ndarray:
+    """float32 (N, 4), also for N = 0."""
+    return np.asarray(boxes, dtype=np.float32).reshape(-1, 4)
+
+
+def parse_size(width: str | None, height: str | None) -> tuple[int, int] | None:
+    """(width, height) in pixels, or None where it is absent, zero or no number.
+
+    Labelling tools write 0 or nonsense often enough; the decoded image is what counts.
+    """
+    try:
+        size = int(float(width or 0)), int(float(height or 0))
+    except (ValueError, OverflowError):
+        return None
+    return size if min(size) > 0 else None
+
+
+def _number(text: str | None, tag: str, where: str) -> float:
+    text = (text or "").strip()
+    if not text:
+        raise UserError(f"{where}: {tag} is missing; expected a number of pixels.")
+    try:
+        # float() would read the underscore of 1_000 as a digit separator.
+        value = float("nan" if "_" in text else text)
+    except ValueError:
+        value = float("nan")
+    if not abs(value) < _MAX_PIXEL:
+        raise UserError(f"{where}: {tag} is {text!r}; expected a finite number of pixels.")
+    return float(np.float32(value))
+
+
+def _inverted(where: str, box: Box, size: tuple[int, int] | None) -> str:
+    xmin, ymin, xmax, ymax = box
+    likely = "probably the corners are swapped"
+    if size and xmin + xmax <= size[0] and ymin + ymax <= size[1]:
+        likely += ", or xmax and ymax hold the box's width and height"
+    return (
+        f"{where}: inverted corners (xmin {xmin:g}, ymin {ymin:g}, xmax {xmax:g}, ymax {ymax:g}); "
+        f"expected xmin < xmax and ymin < ymax; {likely}. Correct the annotation."
+    )

@@ -1,0 +1,160 @@
+"""VOC and LabelImg XML: one file to boxes, names and flags, and many files to records."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree.ElementTree import Element, ParseError
+
+import defusedxml.ElementTree
+import numpy as np
+from defusedxml.common import DefusedXmlException
+
+from data.dataset import Annotation
+from data.reading.box_parsing import COORDINATES, Box, parse_box, parse_size, stack_boxes
+from data.reading.folder import ImageIndex, basename, read_bytes
+from data.remarks import Notes, Severity
+from utils.errors import UserError
+
+
+@dataclass(frozen=True)
+class VocXml:
+    """One annotation file.
+
+    boxes: float32 (N, 4), xyxy, absolute pixels, origin 0. names: N class names.
+    difficult: bool (N,). size: (width, height) or None where the file states none.
+    filename: the last part of what it calls its image, or an empty string.
+    """
+
+    path: Path
+    boxes: np.ndarray
+    names: tuple[str, ...]
+    difficult: np.ndarray
+    size: tuple[int, int] | None
+    filename: str
+
+
+def read_voc_xml(path: Path, notes: Notes, *, origin: int = 0) -> VocXml:
+    """Read one XML file.
+
+    origin: the number of an image's first pixel, 1 in VOC and 0 in LabelImg; see
+    ``data.reading.box_parsing.parse_box`` for what follows from it. Coordinates are read by tag
+    name, decimals are kept; of objects with the same name and box the first stays. The file is
+    untrusted: entities and external references are refused (defusedxml). Raises UserError naming
+    the file; what is wrong with an object is an error of ``notes`` that names it.
+    """
+    root = _parse(path)
+    size = parse_size(root.findtext("size/width"), root.findtext("size/height"))
+    # Class and box to the flag; what is there twice shows at once.
+    objects: dict[tuple[str, Box], bool] = {}
+    for number, element in enumerate(root.findall("object"), start=1):
+        name = (element.findtext("name") or "").strip()
+        where = f"{path}, object {number} {name!r}"
+        with notes.catching():
+            if not name:
+                raise UserError(f"{where}: the object has no <name>; give it a class.")
+            box = parse_box(_coordinates(element, where), where, notes, size=size, origin=origin)
+            if box is None:
+                continue
+            if (name, box) in objects:
+                notes.count("duplicate objects, removed", where)
+            objects.setdefault((name, box), _is_true(element.findtext("difficult")))
+    if size is None and objects:
+        notes.count(
+            "annotation files that state no size of their image, or 0; the picture's is used",
+            str(path),
+            Severity.NOTE,
+        )
+    return VocXml(
+        path=path,
+        boxes=stack_boxes([box for _, box in objects]),
+        names=tuple(name for name, _ in objects),
+        difficult=np.asarray(list(objects.values()), dtype=bool),
+        size=size,
+        filename=basename(root.findtext("filename") or ""),
+    )
+
+
+def match_images(files: Sequence[VocXml], images: ImageIndex, notes: Notes) -> list[Annotation]:
+    """One record for each file that has an image, in the files' order.
+
+    The file's own stem decides, then the name it states: files are renamed together more often
+    than their contents are corrected. An image belongs to one file only. A file whose image is not
+    there counts as a bad image.
+    """
+    image_of: dict[Path, Path] = {}
+    taken: set[Path] = set()
+    for by_stem in (True, False):
+        for file in files:
+            if file.path in image_of:
+                continue
+            image = (
+                images.find_by_stem(file.path.stem, file.filename)
+                if by_stem
+                else images.find(file.filename)
+            )
+            if image is not None and image not in taken:
+                image_of[file.path] = image
+                taken.add(image)
+    for file in files:
+        if file.path not in image_of:
+            stated = f"{file.path} (image {file.filename or 'not named'})"
+            notes.count("annotation file(s) without their image", stated, Severity.BAD_IMAGE)
+    return [
+        Annotation(
+            image_path=image_of[file.path],
+            boxes=file.boxes,
+            names=file.names,
+            difficult=file.difficult,
+            size=file.size,
+            source=str(file.path),
+        )
+        for file in files
+        if file.path in image_of
+    ]
+
+
+def read_annotations(
+    paths: Iterable[Path], images: ImageIndex, notes: Notes, *, origin: int
+) -> list[Annotation]:
+    """``read_voc_xml`` for every file, then ``match_images``."""
+    files = []
+    for path in paths:
+        with notes.catching():
+            files.append(read_voc_xml(path, notes, origin=origin))
+    return match_images(files, images, notes)
+
+
+def _parse(path: Path) -> Element:
+    # From bytes: the XML declaration, not the locale, says in which encoding the file is.
+    raw = read_bytes(path)
+    try:
+        root: Element = defusedxml.ElementTree.fromstring(raw)
+    except DefusedXmlException as error:
+        raise UserError(
+            f"{path}: the XML declares entities ({error}), which an annotation has no "
+            "use for and which are not read; remove them."
+        ) from error
+    except (ParseError, ValueError, LookupError) as error:
+        raise UserError(
+            f"{path}: not readable as XML ({error}); save it as UTF-8 XML, restore "
+            "it or remove it together with its image."
+        ) from error
+    if root.tag != "annotation":
+        raise UserError(
+            f"{path}: the root element is <{root.tag}>; expected <annotation>, as "
+            "LabelImg and VOC write it. Remove the file if it is something else."
+        )
+    return root
+
+
+def _coordinates(element: Element, where: str) -> dict[str, str | None]:
+    box = element.find("bndbox")
+    if box is None:
+        raise UserError(f"{where}: the object has no <bndbox>; draw its box or remove it.")
+    return {tag: box.findtext(tag) for tag in COORDINATES}
+
+
+def _is_true(text: str | None) -> bool:
+    return (text or "").strip().lower() in {"1", "true", "yes"}

@@ -1,0 +1,1 @@
+"""How good a detector is, why, and the report that shows it."""

@@ -1,0 +1,1 @@
+"""Why the mAP is low: facts, causes, findings."""

@@ -1,0 +1,182 @@
+"""The images that a detector fails on, the worst first: ground truth beside prediction."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from evaluation.metrics.outcomes import Outcome
+from utils.visualisation import draw_boxes
+
+IMAGES_EACH = 8
+SIDE = 420  # pixels of the longer side
+QUALITIES = (80, 65, 50, 35)
+# 48 of these are 2.8 MB, so that the page stays under 5 MB whatever the pictures are.
+BYTES_OF_A_PICTURE = 58_000
+
+# Found; missed or false; under another name; not counted. The page takes its colours from here.
+RIGHT, WRONG, CONFUSED, OTHER = "#2E9E6B", "#D55E00", "#E69F00", "#9AA3B2"
+
+
+@dataclass(frozen=True)
+class Exhibit:
+    """One image of a gallery: two JPEGs and what went wrong, in words. file: the image's."""
+
+    file: str
+    truth: bytes
+    prediction: bytes
+    caption: str
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """title, what it shows, and its exhibits; images: how many have such an error in all."""
+
+    title: str
+    meaning: str
+    images: int
+    exhibits: tuple[Exhibit, ...]
+
+
+def _missed(outcome: Outcome, names: Sequence[str]) -> list[str]:
+    return [names[k - 1] for k in outcome.image.true_labels[outcome.missed]]
+
+
+def _false(outcome: Outcome, names: Sequence[str]) -> list[str]:
+    labels, scores = outcome.image.labels[outcome.false], outcome.image.scores[outcome.false]
+    return [f"{names[k - 1]} {score:.2f}" for k, score in zip(labels, scores, strict=True)]
+
+
+def _confused(outcome: Outcome, names: Sequence[str]) -> list[str]:
+    truth = outcome.image.true_labels[outcome.mistaken[outcome.confused]]
+    said = outcome.image.labels[outcome.confused]
+    return [f"{names[t - 1]} called {names[k - 1]}" for t, k in zip(truth, said, strict=True)]
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """errors: each one of an image, in words. badness: of an image, by which they are ranked.
+
+    marked: bool (M,), the detections that the gallery is about, which are drawn over the others.
+    """
+
+    title: str
+    meaning: str
+    words: tuple[str, str]
+    errors: Callable[[Outcome, Sequence[str]], list[str]]
+    badness: Callable[[Outcome], float]
+    marked: Callable[[Outcome], np.ndarray]
+
+
+KINDS = (
+    _Kind(
+        "Missed objects",
+        "Objects without any detection in their place; images with the most of them first.",
+        ("object missed", "objects missed"),
+        _missed,
+        lambda o: float(o.missed.sum()),
+        lambda o: o.confused,
+    ),
+    _Kind(
+        "False detections",
+        "Detections where nothing is, or a second time where something is; the most and the "
+        "surest first.",
+        ("false detection", "false detections"),
+        _false,
+        lambda o: float(o.image.scores[o.false].sum()),
+        lambda o: o.false,
+    ),
+    _Kind(
+        "Confusions",
+        "Objects detected under another name; the most and the surest first.",
+        ("object misnamed", "objects misnamed"),
+        _confused,
+        lambda o: float(o.image.scores[o.confused].sum()),
+        lambda o: o.confused,
+    ),
+)
+
+
+def galleries(
+    outcomes: Sequence[Outcome],
+    class_names: Sequence[str],
+    picture: Callable[[int], tuple[str, Image.Image]],
+) -> list[Gallery]:
+    """One for each kind of error. picture: file name and RGB image of an image_id."""
+    return [_gallery(kind, outcomes, class_names, picture) for kind in KINDS]
+
+
+def _gallery(
+    kind: _Kind,
+    outcomes: Sequence[Outcome],
+    class_names: Sequence[str],
+    picture: Callable[[int], tuple[str, Image.Image]],
+) -> Gallery:
+    failing = [o for o in outcomes if kind.badness(o) > 0]
+    worst = sorted(failing, key=kind.badness, reverse=True)[:IMAGES_EACH]
+    exhibits = tuple(_exhibit(kind, o, class_names, *picture(o.image.image_id)) for o in worst)
+    return Gallery(kind.title, kind.meaning, len(failing), exhibits)
+
+
+def _exhibit(
+    kind: _Kind, outcome: Outcome, class_names: Sequence[str], file: str, picture: Image.Image
+) -> Exhibit:
+    caption = _caption(kind, outcome, class_names)
+    # What is drawn last is seen whole.
+    outcome = outcome.ordered(np.lexsort((outcome.image.scores, kind.marked(outcome))))
+    image = outcome.image
+    scale = min(1.0, SIDE / max(picture.size))
+    small = picture.resize([max(1, round(s * scale)) for s in picture.size], Image.Resampling.BOX)
+    names = [class_names[k - 1] for k in image.true_labels]
+    said = [
+        f"{class_names[k - 1]} {s:.2f}" for k, s in zip(image.labels, image.scores, strict=True)
+    ]
+    truth = draw_boxes(
+        small,
+        (image.true_boxes * scale).tolist(),
+        image.true_labels.tolist(),
+        names,
+        colours=_object_colours(outcome),
+    )
+    prediction = draw_boxes(
+        small,
+        (image.boxes * scale).tolist(),
+        image.labels.tolist(),
+        said,
+        colours=_detection_colours(outcome),
+    )
+    return Exhibit(file, _jpeg(truth), _jpeg(prediction), caption)
+
+
+def _caption(kind: _Kind, outcome: Outcome, class_names: Sequence[str]) -> str:
+    """``2 objects missed: king, king``."""
+    listed = kind.errors(outcome, class_names)
+    shown = ", ".join(listed[:4]) + (", …" if len(listed) > 4 else "")
+    return f"{len(listed)} {kind.words[len(listed) != 1]}: {shown}"
+
+
+def _object_colours(outcome: Outcome) -> list[str]:
+    colours = np.where(outcome.seen, RIGHT, CONFUSED)
+    colours = np.where(outcome.missed, WRONG, colours)
+    unjudged = outcome.image.difficult & ~outcome.seen
+    return np.where(unjudged, OTHER, colours).tolist()
+
+
+def _detection_colours(outcome: Outcome) -> list[str]:
+    colours = np.where(outcome.right, RIGHT, OTHER)
+    colours = np.where(outcome.confused, CONFUSED, colours)
+    return np.where(outcome.false, WRONG, colours).tolist()
+
+
+def _jpeg(image: Image.Image) -> bytes:
+    """Of at most ``BYTES_OF_A_PICTURE``: a coarser one, then a smaller one, where it is needed."""
+    for quality in QUALITIES:
+        file = io.BytesIO()
+        image.save(file, "JPEG", quality=quality, optimize=True)
+        if file.tell() <= BYTES_OF_A_PICTURE:
+            return file.getvalue()
+    return _jpeg(image.resize((max(1, image.width * 3 // 4), max(1, image.height * 3 // 4))))

@@ -1,0 +1,151 @@
+"""The backbone: an EfficientNet as the feature pyramid needs it."""
+
+from __future__ import annotations
+
+import copy
+from collections import OrderedDict
+from contextlib import nullcontext
+from itertools import pairwise
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from efficientnet_pytorch import EfficientNet
+from efficientnet_pytorch.model import MBConvBlock
+from efficientnet_pytorch.utils import drop_connect, round_repeats
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_weights
+
+from model.cpu.depthwise import Depthwise, sharing_weights
+from model.cpu.normed_swish import normed_swish
+
+FIRST_TAPPED_STAGE = 3
+
+
+class EfficientNetBody(nn.Module):
+    """The convolutional part of an EfficientNet, tapped after six of its stages.
+
+    The private attributes of ``efficientnet_pytorch.EfficientNet`` are touched here and nowhere
+    else. A *layer* is the stretch from one tap to the next; the first one includes the stem.
+
+    network: built with ``image_size=None`` and ``include_top=False``.
+    trainable_layers: how many layers, counted from the deepest, are trained, 0 to 6; None for
+    all. The others are frozen: no gradient, and evaluation mode through ``.train()``.
+    """
+
+    def __init__(self, network: EfficientNet, trainable_layers: int | None = None) -> None:
+        super().__init__()
+        self.network = network
+        for block in network._blocks:
+            block._depthwise_conv = sharing_weights(Depthwise, block._depthwise_conv)
+        self._stage_ends = self._find_stage_ends()
+        taps = self._stage_ends[FIRST_TAPPED_STAGE - 1 :]
+        self._tap_after = {end - 1: str(number) for number, end in enumerate(taps)}
+        self._layers = self._split_into_layers(taps)
+        trained = len(self._layers) if trainable_layers is None else trainable_layers
+        self._frozen = [m for layer in self._layers[: len(self._layers) - trained] for m in layer]
+        for module in self._frozen:
+            module.requires_grad_(False)
+        self.train()
+
+    def _find_stage_ends(self) -> list[int]:
+        """For each MBConv stage the index behind its last block."""
+        ends, end = [], 0
+        for stage in self.network._blocks_args:
+            end += round_repeats(stage.num_repeat, self.network._global_params)
+            ends.append(end)
+        return ends
+
+    def _split_into_layers(self, taps: list[int]) -> list[list[nn.Module]]:
+        net = self.network
+        stem = [net._conv_stem, net._bn0, *net._blocks[: taps[0]]]
+        middle = [list(net._blocks[start:end]) for start, end in pairwise(taps)]
+        return [stem, *middle, [net._conv_head, net._bn1]]
+
+    @property
+    def out_channels(self) -> list[int]:
+        """Channels of the six taps, shallow to deep."""
+        taps = [self.network._blocks[i]._project_conv.out_channels for i in self._tap_after]
+        return [*taps, self.network._conv_head.out_channels]
+
+    def train(self, mode: bool = True) -> EfficientNetBody:
+        super().train(mode)
+        for module in self._frozen:
+            module.eval()
+        return self
+
+    def fold_batch_norms(self) -> None:
+        """Let the convolutions do the batch norms' work; for inference only.
+
+        What a module multiplies and adds after a convolution can be part of its weights.
+        """
+        net = self.network
+        if isinstance(net._bn0, nn.Identity):
+            return
+        net._conv_stem, net._bn0 = _folded(net._conv_stem, net._bn0)
+        net._conv_head, net._bn1 = _folded(net._conv_head, net._bn1)
+        for block in net._blocks:
+            if hasattr(block, "_expand_conv"):
+                block._expand_conv, block._bn0 = _folded(block._expand_conv, block._bn0)
+            block._depthwise_conv, block._bn1 = _folded(block._depthwise_conv, block._bn1)
+            block._project_conv, block._bn2 = _folded(block._project_conv, block._bn2)
+
+    def forward(self, images: Tensor) -> OrderedDict[str, Tensor]:
+        """images: float (B, 3, H, W), normalised. Returns six maps "0" to "5", shallow to deep."""
+        # Training depthwise convolutions on a CPU is slower in bfloat16 than in float32.
+        no_autocast = self.training and images.device.type == "cpu"
+        with torch.autocast("cpu", enabled=False) if no_autocast else nullcontext():
+            return self._forward(images)
+
+    def _forward(self, images: Tensor) -> OrderedDict[str, Tensor]:
+        net = self.network
+        maps: OrderedDict[str, Tensor] = OrderedDict()
+        # The kernels of a mobile network are fastest with the channels innermost.
+        x = images.contiguous(memory_format=torch.channels_last)
+        x = normed_swish(net._bn0, net._conv_stem(x))
+        drop_rate = net._global_params.drop_connect_rate or 0.0
+        for index, block in enumerate(net._blocks):
+            # Later blocks are skipped more often: stochastic depth, arXiv 1603.09382.
+            x = _mbconv(block, x, drop_rate * index / len(net._blocks))
+            if index in self._tap_after:
+                maps[self._tap_after[index]] = x
+        maps[str(len(maps))] = normed_swish(net._bn1, net._conv_head(x))
+        return maps
+
+
+def _mbconv(block: MBConvBlock, x: Tensor, drop_rate: float) -> Tensor:
+    """A block of Tan and Le: widen, convolve each channel, weigh the channels, narrow.
+
+    What the package's own forward computes, with its activation fused and thus exportable, and kept
+    for the way back in one piece with the norm before it.
+    """
+    out = x
+    if hasattr(block, "_expand_conv"):
+        out = normed_swish(block._bn0, block._expand_conv(out))
+    out = normed_swish(block._bn1, block._depthwise_conv(out))
+    if block.has_se:
+        means = block._se_reduce(F.adaptive_avg_pool2d(out, 1))
+        out = block._se_expand(F.silu(means)).sigmoid() * out
+    out = block._bn2(block._project_conv(out))
+    is_strided = block._depthwise_conv.stride[0] > 1
+    if not block.id_skip or is_strided or out.shape[1] != x.shape[1]:
+        return out
+    if drop_rate:
+        out = drop_connect(out, p=drop_rate, training=block.training)
+    return out + x
+
+
+def _folded(convolution: nn.Conv2d, norm: Any) -> tuple[nn.Conv2d, nn.Module]:
+    """norm: batch norm, frozen or not. Returns a convolution that does both, and nothing."""
+    both = copy.copy(convolution)
+    both._parameters = dict(convolution._parameters)  # the old one keeps its weights
+    both.weight, both.bias = fuse_conv_bn_weights(
+        convolution.weight,
+        convolution.bias,
+        norm.running_mean,
+        norm.running_var,
+        norm.eps,
+        norm.weight,
+        norm.bias,
+    )
+    return both, nn.Identity()

@@ -1,0 +1,1 @@
+"""What moves a model's weights and what that leaves behind."""

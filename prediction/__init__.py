@@ -1,0 +1,1 @@
+"""Images in, detections out, files written."""

@@ -1,0 +1,162 @@
+"""Predict: a checkpoint's detector on a person's own pictures, drawn and as JSON and CSV."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from itertools import count
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from data.image_files.find import Found, describe_others, find_pictures
+from model.checkpoint import Checkpoint, load_checkpoint
+from model.efficient_retinanet import describe_parameters
+from prediction.inference import Prediction, predict
+from prediction.output_files import COCO_RESULTS, DRAWN, OBJECTS, PICTURES, Results
+from utils.config import Config
+from utils.console import is_terminal, progress_bar, say
+from utils.errors import UserError
+from utils.failures import readable_failures
+from utils.gpu_check import make_guard
+from utils.hardware import Machine
+from utils.quiet import quieten_libraries
+from utils.run_folder import create_run_folder, make_folder, refuse_inside
+
+MODEL_THRESHOLD = 0.05
+LINE_EVERY = 500  # pictures, where there is no terminal for a bar
+
+
+def launch(config: Config) -> int:
+    """Detect objects in ``config.predict``, an image or a folder, with ``config.load``.
+
+    Writes annotated pictures, ``predictions.json`` (COCO results), ``predictions.csv`` and
+    ``images.csv`` (one row a picture) into ``config.output``, by default a new folder beside the
+    checkpoint. Returns the exit status, 1 if a picture could not be read. Raises UserError for a
+    file that is no checkpoint, a path without pictures, flags that contradict the checkpoint and an
+    output folder that holds results or lies in the folder of the pictures.
+    """
+    quieten_libraries()
+    machine = Machine.choose(config.device, config.precision)
+    checkpoint = load_checkpoint(Path(config.load or ""))
+    checkpoint.refuse_contradictions(
+        model_name=config.model, image_size=config.image_size, anchor_scale=config.anchor_scale
+    )
+    source = Path(config.predict or "").expanduser()
+    found = find_pictures(source)
+    threshold = checkpoint.threshold(config.score_threshold)
+    model = checkpoint.build_model(min(MODEL_THRESHOLD, threshold))
+    folder = _output_folder(config.output, checkpoint.path.parent, source)
+    name = checkpoint.description.model_name
+    say("model", f"{name}: {describe_parameters(model)}, epoch {checkpoint.epoch}")
+    say("device", str(machine))
+    say("threshold", f"{threshold:g}, {_origin(config, checkpoint)}")
+    _say_found(found)
+
+    predictions = predict(
+        model,
+        found.paths,
+        checkpoint.description.class_names,
+        score_threshold=threshold,
+        batch_size=config.batch_size,
+        workers=config.workers,
+        machine=machine,
+        keep_images=True,
+    )
+    with readable_failures():
+        results = Results(folder, found.names)
+    start = time.monotonic()
+    try:
+        with readable_failures(), _resting(config, machine) as rest:
+            _write_all(predictions, results, found, rest)
+    except (KeyboardInterrupt, UserError):
+        kept = "what was found until then is in" if results.whole() else "parts may be left in"
+        say("stopped", f"after {results.pictures} of {len(found.paths)} pictures; {kept} {folder}")
+        raise
+    failed = results.failed + len(found.unlisted)
+    speed = results.pictures / (time.monotonic() - start)
+    say(
+        "done",
+        f"pictures {results.pictures}, objects {results.objects}, failed {failed}; {speed:.1f} "
+        "images/s with reading and drawing",
+    )
+    if not results.objects:
+        say("note", f"no score reaches {threshold:g}; a lower --score-threshold shows weaker ones")
+    say("saved", f"{folder}: {DRAWN}/, {COCO_RESULTS}, {OBJECTS}, {PICTURES}")
+    return 1 if failed else 0
+
+
+def _write_all(
+    predictions: Iterator[Prediction], results: Results, found: Found, rest: Callable[[], None]
+) -> None:
+    total = len(found.paths)
+    with progress_bar("detecting") as progress, results:
+        for prediction in predictions:
+            results.add(prediction)
+            if prediction.error:
+                say("failed", f"{prediction.source}: {prediction.error}")
+            progress(results.pictures, total)
+            if results.pictures % LINE_EVERY == 0 and not is_terminal():
+                say("progress", f"{results.pictures} of {total} pictures")
+            rest()
+
+
+def _say_found(found: Found) -> None:
+    say("pictures", f"{len(found.paths)} in {found.root}{describe_others(found.others)}")
+    for folder, reason in found.unlisted:
+        say("failed", f"{folder}: {reason}")
+
+
+def _origin(config: Config, checkpoint: Checkpoint) -> str:
+    if config.score_threshold is not None:
+        return "as --score-threshold says"
+    if checkpoint.score_threshold is not None:
+        return "recommended by the checkpoint's validation"
+    return "the default: the checkpoint recommends none"
+
+
+def _output_folder(asked: str | None, beside: Path, source: Path) -> Path:
+    """An empty place for the results, outside the folder of the pictures."""
+    if asked is None:
+        refuse_inside(beside, source, "the pictures")
+        resolved = source.resolve()
+        name = resolved.stem if resolved.is_file() else resolved.name
+        return create_run_folder(beside, f"predict-{name}" if name else "predict")
+    folder = Path(asked)
+    refuse_inside(folder, source, "the pictures")
+    taken = [name for name in (DRAWN, COCO_RESULTS, OBJECTS, PICTURES) if (folder / name).exists()]
+    if taken:
+        raise UserError(
+            f"--output {folder}: holds {', '.join(taken)} already, which would be overwritten; "
+            "give another folder."
+        )
+    return make_folder(folder)
+
+
+@contextmanager
+def _resting(config: Config, machine: Machine) -> Iterator[Callable[[], None]]:
+    """Yields what to call after every picture; after each batch the temperature guard rests."""
+    guards = make_guard(
+        config.gpu, config.delay_time, config.high_temp, config.low_temp, config.max_pause, say
+    )
+    # All that the guard asks a Trainer; there is none here.
+    alone: Any = SimpleNamespace(
+        world_size=1,
+        is_global_zero=True,
+        received_sigterm=False,
+        strategy=SimpleNamespace(root_device=machine.device),
+    )
+    module: Any = None
+    pictures = count(1)
+
+    def rest() -> None:
+        if next(pictures) % config.batch_size == 0:
+            for guard in guards:
+                guard.on_validation_batch_end(alone, module, None, None, 0)
+
+    with ExitStack() as stack:
+        for guard in guards:
+            guard.setup(alone, module, "predict")
+            stack.callback(guard.teardown, alone, module, "predict")
+        yield rest

@@ -1,1 +1,0 @@
-"""What was measured, put into words and pictures; it knows values only, no model and no data."""

@@ -1,0 +1,298 @@
+"""The drawn playing cards: what is promised of a card, a scene and a written set."""
+
+from __future__ import annotations
+
+import csv
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from data.drawn_cards import demo_cards
+from data.drawn_cards.camera import homography, warp
+from data.drawn_cards.demo_cards import (
+    DEMO,
+    RANKS,
+    REALISTIC,
+    DeckStyle,
+    demo_cards_folder,
+    draw_card,
+    draw_scene,
+    write_demo_cards,
+)
+from data.drawn_cards.scene import _Laid
+from data.drawn_cards.signs import SUITS
+from tests.conftest import ROOT
+from utils.errors import UserError
+
+STYLES = pytest.mark.parametrize("style", [DEMO, REALISTIC], ids=lambda style: style.name)
+
+# One upright or turned card alone on a dark, evenly lit ground: its pixels can be told by eye.
+PLAIN = replace(
+    DEMO,
+    name="plain",
+    cards=(1,),
+    any_rotation=1.0,
+    outside=0.3,
+    things=0,
+    blur=0.0,
+    noise=0.0,
+    light=0.0,
+    grounds={"felt": 1.0},
+)
+
+
+def scenes(style: demo_cards.SceneStyle, count: int) -> list:
+    return [draw_scene(np.random.default_rng([5, i]), style) for i in range(count)]
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with open(path, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def test_the_six_ranks_have_the_class_names_of_the_photographed_cards():
+    assert RANKS == ("ace", "jack", "king", "nine", "queen", "ten")
+
+
+@pytest.mark.parametrize("suit", SUITS)
+@pytest.mark.parametrize("rank", RANKS)
+def test_a_card_looks_the_same_upside_down(rank, suit):
+    style = DeckStyle.random(np.random.default_rng(3))
+    face = np.asarray(draw_card(rank, suit, style, 176).convert("L"), dtype=float)
+    differs = np.abs(face - face[::-1, ::-1]) > 96
+    # A nine's middle pip and an ace's only one stand upright.
+    assert differs.mean() < (0.13 if rank == "ace" else 0.05)
+
+
+def test_all_24_cards_of_a_deck_look_different():
+    faces = [
+        np.asarray(draw_card(rank, suit, DeckStyle(), 88).convert("RGB"), dtype=float)
+        for rank in RANKS
+        for suit in SUITS
+    ]
+    for i, face in enumerate(faces):
+        assert all(np.abs(face - other).mean() > 1.5 for other in faces[:i])
+
+
+def test_a_card_has_the_asked_height_and_round_transparent_corners():
+    card = draw_card("ten", "hearts", DeckStyle(), 176)
+    alpha = np.asarray(card.getchannel("A"))
+    assert card.size == (126, 176) and card.mode == "RGBA"
+    assert alpha[0, 0] == alpha[-1, -1] == 0 and alpha[88, 0] == alpha[0, 63] == 255
+
+
+def test_an_unknown_card_is_refused():
+    with pytest.raises(ValueError, match="eleven"):
+        draw_card("eleven", "hearts", DeckStyle(), 88)
+
+
+@STYLES
+def test_a_scene_follows_from_its_generator_alone(style):
+    (first, boxes, names), (second, same_boxes, same_names) = (
+        draw_scene(np.random.default_rng(11), style) for _ in range(2)
+    )
+    other, _, _ = draw_scene(np.random.default_rng(12), style)
+    assert first.tobytes() == second.tobytes() and names == same_names
+    np.testing.assert_array_equal(boxes, same_boxes)
+    assert first.tobytes() != other.tobytes()
+
+
+@STYLES
+def test_boxes_lie_in_the_image_with_positive_area_and_one_name_each(style):
+    for image, boxes, names in scenes(style, 30):
+        assert image.mode == "RGB" and image.size in style.sizes
+        assert boxes.dtype == np.float32 and boxes.shape == (len(names), 4) and len(names) >= 1
+        assert (boxes[:, :2] >= 0).all() and (boxes[:, 2:] <= image.size).all()
+        assert (boxes[:, 2:] - boxes[:, :2] > 8).all()
+
+
+def test_every_rank_and_every_number_of_cards_occurs():
+    drawn = scenes(DEMO, 40)
+    assert {name for _, _, names in drawn for name in names} == set(RANKS)
+    assert {len(names) for _, _, names in drawn} == {1, 2, 3}
+
+
+def test_a_box_is_the_tight_envelope_of_the_pixels_of_its_card():
+    """A card is bright and grey at its edge, the felt below it is dark or coloured."""
+    for image, boxes, _ in scenes(PLAIN, 25):
+        pixels = np.asarray(image, dtype=int)
+        bright = pixels.min(axis=2) > 150
+        rows, columns = bright.any(axis=1).nonzero()[0], bright.any(axis=0).nonzero()[0]
+        seen = columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
+        np.testing.assert_allclose(boxes[0], seen, atol=1.01)
+
+
+@STYLES
+def test_a_labelled_card_shows_enough_of_itself_and_no_pixel_of_another(style, monkeypatch):
+    """Judged by the masks of the finished scene, not by the check made while it is laid."""
+    laid: list[_Laid] = []
+    box = _Laid.box
+    monkeypatch.setattr(_Laid, "box", lambda card: laid.append(card) or box(card))
+    for i in range(30):
+        first = len(laid)
+        draw_scene(np.random.default_rng([5, i]), style)
+        assert sum(card.visible.astype(int) for card in laid[first:]).max() == 1
+    for card in laid:
+        assert card.visible.sum() >= 0.45 * card.area * 0.99
+        points = np.floor(card.points).astype(int)
+        height, width = card.visible.shape
+        assert any(0 <= x < width and 0 <= y < height and card.visible[y, x] for x, y in points)
+
+
+def test_a_card_hidden_too_much_tells_nothing():
+    visible = np.zeros((20, 20), dtype=bool)
+    visible[:10] = True
+    index_seen = np.array([(2.0, 2.0), (18.0, 18.0), (10.0, 12.0)])
+    none_seen = np.array([(2.0, 12.0), (18.0, 18.0), (-3.0, 2.0)])
+    assert _Laid("ace", visible, 400.0, index_seen).tells(0.55, 0.0)
+    assert not _Laid("ace", visible, 500.0, index_seen).tells(0.55, 0.0)
+    assert not _Laid("ace", visible, 400.0, none_seen).tells(0.55, 0.0)
+
+
+def test_a_homography_maps_four_points_where_they_belong():
+    source = np.array([(0, 0), (10, 1), (12, 9), (-1, 8)])
+    target = np.array([(3, 3), (20, 5), (18, 30), (1, 22)])
+    a, b, c, d, e, f, g, h = homography(source, target)
+    for (x, y), wanted in zip(source, target, strict=True):
+        depth = g * x + h * y + 1
+        found = (a * x + b * y + c) / depth, (d * x + e * y + f) / depth
+        np.testing.assert_allclose(found, wanted, atol=1e-9)
+
+
+def test_a_sprite_ends_in_its_own_colour_and_not_in_a_dark_rim():
+    white = Image.new("RGBA", (40, 60), (255, 255, 255, 255))
+    quad = np.array([(10.3, 8.4), (47.2, 14.9), (40.1, 70.7), (5.5, 60.2)])
+    colour, mask = warp(white, quad, (64, 80))
+    assert np.asarray(colour)[np.asarray(mask) > 0].min() == 255
+
+
+def test_a_written_set_has_the_layout_of_the_photographed_cards(tmp_path):
+    folder = write_demo_cards(tmp_path / "cards", train=5, validation=2)
+    for split, count in (("train", 5), ("test", 2)):
+        rows = rows_of(folder / f"{split}_labels.csv")
+        assert list(rows[0]) == [
+            "filename",
+            "width",
+            "height",
+            "class",
+            "xmin",
+            "ymin",
+            "xmax",
+            "ymax",
+        ]
+        images = {path.name for path in (folder / split).iterdir()}
+        assert {row["filename"] for row in rows} == images and len(images) == count
+        for row in rows:
+            with Image.open(folder / split / row["filename"]) as image:
+                assert image.size == (int(row["width"]), int(row["height"]))
+            assert row["class"] in RANKS
+            assert 0 <= int(row["xmin"]) < int(row["xmax"]) <= image.width
+            assert 0 <= int(row["ymin"]) < int(row["ymax"]) <= image.height
+
+
+def test_a_picture_depends_on_seed_split_and_index_alone(tmp_path):
+    few = files_of(write_demo_cards(tmp_path / "few", train=2, validation=1, seed=4))
+    many = files_of(write_demo_cards(tmp_path / "many", train=3, validation=2, seed=4))
+    other = files_of(write_demo_cards(tmp_path / "other", train=2, validation=1, seed=5))
+    pictures = [name for name in few if name.endswith(".jpg")]
+    assert len(pictures) == 3
+    assert all(few[name] == many[name] != other[name] for name in pictures)
+    assert len({few[name] for name in pictures}) == 3
+
+
+def test_several_processes_draw_what_one_draws(tmp_path, monkeypatch):
+    alone = files_of(write_demo_cards(tmp_path / "alone", train=5, validation=2))
+    monkeypatch.setattr(demo_cards, "_SMALL_SET", 0)
+    monkeypatch.setattr(demo_cards, "processors", lambda: 2)
+    assert files_of(write_demo_cards(tmp_path / "pool", train=5, validation=2)) == alone
+
+
+def test_the_set_is_complete_where_no_process_can_be_started(tmp_path, monkeypatch):
+    class BrokenPool:
+        def __init__(self, *_args, **_kwargs):
+            raise demo_cards.BrokenProcessPool("no process")
+
+    monkeypatch.setattr(demo_cards, "_SMALL_SET", 0)
+    monkeypatch.setattr(demo_cards, "processors", lambda: 2)
+    monkeypatch.setattr(demo_cards, "ProcessPoolExecutor", BrokenPool)
+    folder = write_demo_cards(tmp_path / "cards", train=3, validation=1)
+    assert len(list((folder / "train").iterdir())) == 3
+
+
+@pytest.mark.parametrize("failure", [KeyboardInterrupt, RuntimeError])
+def test_an_interrupted_writing_leaves_nothing_behind(tmp_path, failure):
+    def stop(drawn: int, _: int) -> None:
+        if drawn == 2:
+            raise failure
+
+    with pytest.raises(failure):
+        demo_cards_folder(tmp_path, train=3, validation=1, progress=stop)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_final_name_appears_only_with_the_complete_set(tmp_path):
+    """What a run that is killed outright leaves: never a folder of the final name."""
+    seen = []
+    folder = tmp_path / "cards"
+    write_demo_cards(
+        folder, 3, 1, progress=lambda drawn, total: seen.append((drawn, total, folder.exists()))
+    )
+    assert seen == [(1, 4, False), (2, 4, False), (3, 4, False), (4, 4, False)]
+    assert folder.is_dir() and list(tmp_path.iterdir()) == [folder]
+
+
+def test_a_second_call_returns_the_drawn_folder_without_drawing(tmp_path, monkeypatch):
+    first = demo_cards_folder(tmp_path, train=2, validation=1)
+    monkeypatch.setattr(demo_cards, "draw_scene", lambda *_: pytest.fail("drawn again"))
+    assert demo_cards_folder(tmp_path, train=2, validation=1) == first
+    assert first.name == f"demo-cards-{demo_cards.GENERATOR_VERSION}-demo-2-1-0"
+
+
+def test_other_arguments_give_another_folder(tmp_path):
+    folders = {
+        demo_cards_folder(tmp_path, 2, 1),
+        demo_cards_folder(tmp_path, 1, 1),
+        demo_cards_folder(tmp_path, 2, 2),
+        demo_cards_folder(tmp_path, 2, 1, seed=1),
+        demo_cards_folder(tmp_path, 2, 1, style=PLAIN),
+    }
+    assert len(folders) == 5
+
+
+def test_an_existing_folder_is_not_touched(tmp_path):
+    (tmp_path / "mine.txt").write_text("keep")
+    with pytest.raises(UserError, match="exists already"):
+        write_demo_cards(tmp_path, train=1, validation=1)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+@pytest.mark.parametrize("numbers", [(0, 1, 0), (1, -1, 0), (1, 1, -1)])
+def test_impossible_numbers_are_refused(tmp_path, numbers):
+    train, validation, seed = numbers
+    with pytest.raises(UserError, match=f"train={train}, validation={validation}, seed={seed}"):
+        write_demo_cards(tmp_path / "cards", train, validation, seed)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_importing_draws_nothing_and_loads_no_torch():
+    code = (
+        "import sys, PIL.ImageDraw, PIL.ImageFont\n"
+        "def fail(*a, **k): raise AssertionError('drawn on import')\n"
+        "PIL.ImageDraw.Draw = PIL.ImageFont.load_default = fail\n"
+        "import data.drawn_cards.demo_cards\n"
+        "assert 'torch' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)

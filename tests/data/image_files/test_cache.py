@@ -1,0 +1,184 @@
+"""Decoded images stay in memory: the same items, each file read once by all processes together."""
+
+from __future__ import annotations
+
+import copy
+import multiprocessing
+import pickle
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from data.augmentation import TrainingTransform
+from data.dataset import Batch, Dataset, DataSplits, make_loader
+from data.image_files.cache import ImageCache, bytes_in_memory
+from data.play_card_dataset import PlayCardDataset
+from data.source import keep_decoded
+from tests.data_sets import ACE, KING, SIZE, write_cards
+from utils import memory
+from utils.errors import UserError
+from utils.memory import available_memory
+
+BYTES = 3 * SIZE[0] * SIZE[1] + 1
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Five training images, one of them stored lying on its side and one grey; one validation."""
+    folder = write_cards(
+        tmp_path / "cards", {f"{i}.png": [ACE, KING] for i in range(5)}, {"9.png": [ACE]}
+    )
+    turned = Image.open(folder / "train" / "3.png").rotate(90, expand=True)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned.save(folder / "train" / "3.png", exif=exif)
+    Image.open(folder / "train" / "4.png").convert("L").save(folder / "train" / "4.png")
+    return folder
+
+
+@pytest.fixture
+def splits(folder: Path) -> DataSplits:
+    return PlayCardDataset.open(folder)
+
+
+def epoch(dataset: Dataset, workers: int = 0) -> list[Batch]:
+    return list(make_loader(dataset, 2, workers=workers))
+
+
+def are_equal(found: list[Batch], expected: list[Batch]) -> bool:
+    pairs = [
+        (a, b)
+        for one, other in zip(found, expected, strict=True)
+        for a, b in zip(zip(*one, strict=True), zip(*other, strict=True), strict=True)
+    ]
+    return len(pairs) == sum(len(images) for images, _ in expected) and all(
+        torch.equal(image, twin)
+        and target.keys() == truth.keys()
+        and target["boxes"].tolist() == truth["boxes"].tolist()
+        and target["labels"].tolist() == truth["labels"].tolist()
+        for (image, target), (twin, truth) in pairs
+    )
+
+
+@pytest.mark.parametrize("transform", [None, TrainingTransform((64, 64))], ids=["plain", "random"])
+def test_items_with_and_without_cache_are_the_same(
+    splits: DataSplits, transform: TrainingTransform | None
+) -> None:
+    plain = splits.train.with_transform(transform)
+    kept = splits.train.cached().with_transform(transform)
+    for _ in range(2):
+        assert are_equal(epoch(kept), epoch(plain))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_file_is_read_once_by_all_processes_together(
+    splits: DataSplits, folder: Path, workers: int
+) -> None:
+    plain, kept = splits.train, splits.train.cached()
+    expected = epoch(plain)
+    epoch(kept, workers)
+    shutil.rmtree(folder / "train")
+    assert are_equal(epoch(kept, workers), expected)
+    assert are_equal(epoch(kept), expected)
+    assert epoch(plain) == [([], []), ([], []), ([], [])]
+
+
+def test_what_a_caller_does_to_an_image_stays_with_the_caller(splits: DataSplits) -> None:
+    kept = splits.train.cached()
+    for _ in range(2):
+        image, _ = kept[0]
+        image.zero_()
+    assert torch.equal(kept[0][0], splits.train[0][0])
+
+
+def test_an_image_of_another_size_than_stated_is_read_each_time(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    Image.new("RGB", (8, 6), "red").save(path)
+    cache = ImageCache([(path, (9, 6))])
+    assert cache.pixels(path, (9, 6)).shape == cache.pixels(path, (9, 6)).shape == (3, 6, 8)
+    assert cache.pixels(path, None).shape == (3, 6, 8)
+    path.unlink()
+    with pytest.raises(UserError, match="missing"):
+        cache.pixels(path, (9, 6))
+
+
+def test_an_image_that_cannot_be_read_is_not_remembered(splits: DataSplits, folder: Path) -> None:
+    path = folder / "train" / "0.png"
+    whole = path.read_bytes()
+    kept, expected = splits.train.cached(), splits.train[0][0]
+    path.unlink()
+    with pytest.raises(UserError, match="missing"):
+        kept[0]
+    path.write_bytes(whole)
+    assert torch.equal(kept[0][0], expected)
+
+
+def test_a_process_that_is_started_anew_reads_for_itself(splits: DataSplits) -> None:
+    kept = splits.train.cached()
+    kept[0]
+    for other in (pickle.loads(pickle.dumps(kept)), copy.deepcopy(kept)):
+        assert len(pickle.dumps(other)) < BYTES
+        assert torch.equal(other[0][0], kept[0][0])
+
+
+def test_images_that_fit_are_kept_for_both_splits(splits: DataSplits, folder: Path) -> None:
+    kept, told = keep_decoded(splits, memory=2 * 6 * BYTES, workers=2)
+    assert kept.train.cache is kept.validation.cache is not None
+    assert bytes_in_memory([*splits.train.sizes(), *splits.train.sizes()]) == 5 * BYTES
+    assert told == f"6 decoded images, {6 * BYTES / 1e9:.2f} GB, stay in memory"
+    assert (kept.class_names, kept.layout) == (splits.class_names, splits.layout)
+    subset = kept.train.subset([1, 1, 2])
+    expected = epoch(subset)
+    shutil.rmtree(folder / "train")
+    assert are_equal(epoch(subset), expected)
+
+
+def test_images_that_do_not_fit_are_decoded_each_time_and_it_is_said(splits: DataSplits) -> None:
+    same, told = keep_decoded(splits, memory=2 * 6 * BYTES - 2, workers=2)
+    assert same is splits
+    assert told.startswith("off: 6 decoded images") and "more than 50%" in told
+
+
+def test_processes_that_would_not_share_it_are_told_to_the_user(
+    splits: DataSplits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(multiprocessing, "get_start_method", lambda: "spawn")
+    same, told = keep_decoded(splits, memory=10**9, workers=2)
+    assert same is splits and "--workers 0" in told
+    assert keep_decoded(splits, memory=10**9, workers=0)[0].train.cache
+
+
+def test_where_the_system_gives_no_memory_images_are_decoded_each_time(
+    splits: DataSplits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*arguments: int) -> None:
+        raise OSError("Cannot allocate memory")
+
+    monkeypatch.setattr("data.image_files.cache.mmap.mmap", refuse)
+    same, told = keep_decoded(splits, memory=10**9, workers=0)
+    assert same is splits and told.startswith("off:") and "Cannot allocate memory" in told
+
+
+def test_other_names_for_the_classes_keep_the_cache(splits: DataSplits) -> None:
+    kept = splits.train.cached()
+    assert kept.renamed_to(("king", "ace")).cache is kept.cache is not None
+
+
+def test_memory_that_is_left_ends_at_a_container_s_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limit, used = tmp_path / "limit", tmp_path / "used"
+    (tmp_path / "memory.stat").write_text("anon 7\ninactive_file 30\nactive_file 9\n")
+    here = (str(tmp_path), "limit", "used", "inactive_file")
+    monkeypatch.setattr(memory, "CONTAINERS", [(str(tmp_path / "none"), *here[1:]), here])
+    whole = available_memory()
+    limit.write_text("1000\n")
+    used.write_text("400\n")
+    assert available_memory() == 630, "cached files are let go where memory is needed"
+    used.write_text("1031\n")
+    assert available_memory() == 0
+    limit.write_text("max\n")
+    assert available_memory() > 0.5 * whole

@@ -1,0 +1,432 @@
+"""The detector: its levels, its taps, its equality with torchvision, and what a frozen part is."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from pathlib import Path
+
+import pytest
+import torch
+from efficientnet_pytorch import EfficientNet
+from torch import Tensor, nn
+from torchvision.models import resnet50
+from torchvision.models.detection import RetinaNet, retinanet_resnet50_fpn
+from torchvision.models.detection.image_list import ImageList
+
+from model.efficient_retinanet import (
+    ANCHOR_SCALES,
+    ASPECT_RATIOS,
+    LEVELS,
+    MODEL_NAMES,
+    describe_parameters,
+    get_efficient_retinanet,
+    make_anchor_generator,
+)
+from model.network import backbone_weights
+from model.network.backbone_weights import BackboneWeights
+from model.network.extra_levels import ExtraLevels
+from model.network.frozen_batch_norm import FrozenBatchNorm2d, freeze_batch_norms
+from tests.small_models import SIDE, assert_same_detections, build, enliven, pictures, target
+from utils.errors import UserError
+
+STRIDES = [8, 16, 16, 32, 32, 32, 64, 128]
+# The last block of each tapped stage.
+LAST_BLOCKS = {"efficientnet-b0": (4, 7, 10, 14, 15), "efficientnet-b4": (9, 15, 21, 29, 31)}
+
+
+@pytest.fixture(scope="module")
+def b0() -> RetinaNet:
+    """Evaluation mode, every score above the threshold; tests that change it copy it."""
+    torch.manual_seed(1)
+    return enliven(build(score_thresh=0.01))
+
+
+@pytest.fixture(scope="module")
+def b4() -> RetinaNet:
+    torch.manual_seed(1)
+    return enliven(build("efficientnet-b4"))
+
+
+@pytest.fixture(scope="module")
+def pretrained() -> BackboneWeights:
+    """Stands in for ImageNet's weights of a b0."""
+    torch.manual_seed(2)
+    network = EfficientNet.from_name("efficientnet-b0", image_size=None, include_top=False)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = None
+    with torch.no_grad():
+        network(torch.randn(8, 3, SIDE, SIDE))
+    return BackboneWeights(network.state_dict(), "a test")
+
+
+def with_layers(
+    weights: BackboneWeights, trainable: int | None, freeze_batch_norm: bool | None = None
+) -> RetinaNet:
+    return get_efficient_retinanet(
+        7,
+        trainable_backbone_layers=trainable,
+        backbone_weights=weights,
+        image_size=SIDE,
+        freeze_batch_norm=freeze_batch_norm,
+    )
+
+
+def parameter_count(model: nn.Module) -> int:
+    return sum(p.numel() for p in model.parameters())
+
+
+# --- size and levels ---
+
+
+def test_b0_with_seven_classes_has_14_15_million_parameters_and_its_batch_norm_42_thousand(
+    b0: RetinaNet, pretrained: BackboneWeights
+) -> None:
+    frozen = with_layers(pretrained, None)
+    assert parameter_count(frozen) == 14_154_687
+    assert parameter_count(b0) - parameter_count(frozen) == 42_016
+    assert describe_parameters(b0) == "14.20 M parameters, 14.20 M trainable, 57.0 MB"
+
+
+def test_b4_with_seven_classes_has_28_million_parameters(b4: RetinaNet) -> None:
+    assert parameter_count(b4) == pytest.approx(28e6, rel=0.01)
+
+
+def test_the_strides_of_the_levels_are_those_of_real_feature_maps(
+    b0: RetinaNet, b4: RetinaNet
+) -> None:
+    assert [level.stride for level in LEVELS] == STRIDES
+    for model in (b0, b4):
+        with torch.no_grad():
+            maps = list(model.backbone(torch.rand(1, 3, 128, 256)).values())
+        assert [m.shape for m in maps] == [(1, 256, 128 // s, 256 // s) for s in STRIDES]
+
+
+def test_p6_comes_from_the_last_pyramid_output_and_p7_from_its_relu(b0: RetinaNet) -> None:
+    with torch.no_grad():
+        maps = b0.backbone(torch.rand(1, 3, 128, 128))
+        extra = b0.backbone.fpn.extra_blocks
+        torch.testing.assert_close(maps["p6"], extra.p6(maps["5"]))
+        torch.testing.assert_close(maps["p7"], extra.p7(maps["p6"].relu()))
+
+
+@pytest.mark.parametrize("anchor_scale", [1.0, 0.25])
+def test_every_location_of_a_level_has_nine_anchors_of_the_sizes_in_the_table(
+    anchor_scale: float,
+) -> None:
+    generator = make_anchor_generator(anchor_scale)
+    assert generator.num_anchors_per_location() == [9] * len(LEVELS)
+    maps = [torch.zeros(1, 256, 256 // level.stride, 256 // level.stride) for level in LEVELS]
+    images = ImageList(torch.zeros(1, 3, 256, 256), [(256, 256)])
+    counts = [9 * m.shape[-2] * m.shape[-1] for m in maps]
+    for level, anchors in zip(LEVELS, generator(images, maps)[0].split(counts), strict=True):
+        nine = anchors[:9]
+        expected = torch.tensor(
+            [
+                (side / ratio**0.5, side * ratio**0.5)
+                for ratio in ASPECT_RATIOS
+                for side in (anchor_scale * level.anchor_size * s for s in ANCHOR_SCALES)
+            ]
+        )
+        torch.testing.assert_close(nine[:, 2:] - nine[:, :2], expected, rtol=0, atol=1.0)
+        steps = (anchors[9:18] - nine)[:, 0]
+        assert steps.tolist() == [level.stride] * 9
+
+
+def test_the_model_scales_its_anchors(b0: RetinaNet) -> None:
+    usual = with_layers(BackboneWeights(None, "random"), None).anchor_generator.sizes
+    assert usual[0] == pytest.approx([64, 64 * 2 ** (1 / 3), 64 * 2 ** (2 / 3)])
+    assert b0.anchor_generator.sizes[0] == pytest.approx([0.25 * x for x in usual[0]])
+
+
+# --- taps ---
+
+
+def test_six_taps_of_b0_have_40_80_112_192_320_and_1280_channels(b0: RetinaNet) -> None:
+    with torch.no_grad():
+        maps = b0.backbone.body(torch.rand(1, 3, SIDE, SIDE))
+    channels = [40, 80, 112, 192, 320, 1280]
+    assert list(maps) == ["0", "1", "2", "3", "4", "5"]
+    assert [m.shape[1] for m in maps.values()] == channels
+    assert b0.backbone.body.out_channels == channels
+
+
+@pytest.mark.parametrize("size", [(64, 64), (97, 65), (33, 71), (65, 128)])
+@pytest.mark.parametrize("name", LAST_BLOCKS)
+def test_taps_equal_the_stages_of_the_untouched_package(
+    name: str, size: tuple[int, int], request: pytest.FixtureRequest
+) -> None:
+    body = copy.deepcopy(request.getfixturevalue(name.removeprefix("efficientnet-")).backbone.body)
+    body.double()  # in float32, the layout of the memory already makes a difference of 1e-5
+    untouched = EfficientNet.from_name(name, image_size=None).double()
+    untouched.load_state_dict(body.network.state_dict(), strict=False)
+    untouched.eval()
+    outputs: dict[int, Tensor] = {}
+    for index in LAST_BLOCKS[name]:
+        untouched._blocks[index].register_forward_hook(
+            lambda module, inputs, output, index=index: outputs.update({index: output})
+        )
+    images = torch.randn(2, 3, *size, dtype=torch.float64)
+    with torch.no_grad():
+        head = untouched.extract_features(images)
+        maps = list(body(images).values())
+    expected = [*(outputs[index] for index in LAST_BLOCKS[name]), head]
+    for ours, theirs in zip(maps, expected, strict=True):
+        assert theirs.std() > 0.05
+        torch.testing.assert_close(ours, theirs, rtol=1e-7, atol=1e-7)
+
+
+# --- torchvision is the oracle ---
+
+
+def test_losses_and_detections_equal_torchvisions_retinanet_of_the_same_modules(
+    b0: RetinaNet,
+) -> None:
+    ours = copy.deepcopy(b0)
+    oracle = RetinaNet(
+        ours.backbone,
+        7,
+        min_size=SIDE,
+        max_size=SIDE,
+        anchor_generator=ours.anchor_generator,
+        head=ours.head,
+        score_thresh=ours.score_thresh,
+        detections_per_img=100,
+    )
+    images = pictures((64, 64), (64, 48), (40, 64))
+    targets = [target((4, 4, 40, 40), (20, 8, 44, 60)), target(), target((1, 2, 60, 30), label=6)]
+
+    # Drop-connect: torchvision's transform draws a number of its own before the backbone does.
+    def seed() -> None:
+        torch.manual_seed(3)
+
+    ours.backbone.register_forward_pre_hook(lambda *_: seed())
+    losses = [model(images, targets) for model in (ours.train(), oracle.train())]
+    assert losses[0].keys() == {"classification", "bbox_regression"}
+    for name, value in losses[1].items():
+        assert value > 0
+        torch.testing.assert_close(losses[0][name], value, rtol=1e-5, atol=1e-5)
+    with torch.no_grad():
+        assert_same_detections(ours.eval()(images), oracle.eval()(images))
+
+
+def test_a_resnet50_is_torchvisions_retinanet_to_the_key() -> None:
+    ours = enliven(
+        get_efficient_retinanet(
+            7, "resnet50", score_thresh=0.01, backbone_weights="none", image_size=SIDE
+        )
+    )
+    theirs = retinanet_resnet50_fpn(weights=None, weights_backbone=None, num_classes=7)
+    assert ours.anchor_generator.sizes == theirs.anchor_generator.sizes
+    assert list(ours.state_dict()) == list(theirs.state_dict())
+    theirs.load_state_dict(ours.state_dict())
+    theirs.transform = ours.transform
+    theirs.to(memory_format=torch.channels_last)
+    theirs.score_thresh, theirs.detections_per_img = 0.01, 100
+    images = pictures((64, 64), (48, 64))
+    with torch.no_grad():
+        assert_same_detections(ours(images), theirs.eval()(images))
+
+
+@pytest.mark.parametrize("name", MODEL_NAMES)
+def test_every_model_builds_trains_a_step_and_detects(name: str) -> None:
+    model = build(name, score_thresh=0.0).train()
+    losses = model(pictures((64, 64), (48, 64)), [target((4, 4, 40, 40)), target()])
+    assert all(torch.isfinite(loss) for loss in losses.values())
+    sum(losses.values()).backward()
+    stem = next(model.backbone.parameters())
+    assert stem.grad.abs().sum() > 0
+    with torch.no_grad():
+        stem -= 1e-3 * stem.grad
+        (found,) = model.eval()(pictures((50, 100)))
+    assert len(found["scores"]) > 0
+    assert set(found["labels"].tolist()) <= set(range(7))
+    assert found["boxes"].min() >= 0
+    assert (found["boxes"].amax(dim=0) <= torch.tensor([100, 50, 100, 50])).all()
+
+
+# --- the call ---
+
+
+def test_the_original_call_works_and_warns_once_of_random_and_once_of_unfrozen_weights(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    monkeypatch.setattr(backbone_weights, "_reachable", lambda url: False)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model = get_efficient_retinanet(
+            num_classes=7,
+            efficientnet_model_name="efficientnet-b4",
+            trainable_backbone_layers=0,
+            score_thresh=0.5,
+        )
+    texts = [str(w.message) for w in caught]
+    assert len(texts) == 2
+    assert "random weights" in texts[0] and "efficientnet-b4" in texts[0]
+    assert "trainable_backbone_layers=0 has no effect" in texts[1]
+    assert [Path(w.filename).name for w in caught[1:]] == [Path(__file__).name]
+    assert all(p.requires_grad for p in model.parameters())
+    assert model.score_thresh == 0.5
+    assert model.transform.max_size == 512
+
+
+def test_an_unknown_model_is_an_error_that_knows_the_nearest_name() -> None:
+    with pytest.raises(UserError, match="efficientnet-b9.*did you mean.*resnet50"):
+        get_efficient_retinanet(7, "efficientnet-b9", backbone_weights="none")
+
+
+@pytest.mark.parametrize(("name", "layers"), [("efficientnet-b0", 7), ("resnet50", 6)])
+def test_more_trainable_layers_than_the_backbone_has_are_an_error(name: str, layers: int) -> None:
+    with pytest.raises(UserError, match=f"--trainable-layers {layers}: expected 0 .* {layers - 1}"):
+        get_efficient_retinanet(7, name, layers, backbone_weights="none")
+
+
+# --- frozen parts ---
+
+
+@pytest.mark.parametrize("trainable", range(7))
+def test_trainable_layers_count_from_the_deepest(
+    trainable: int, pretrained: BackboneWeights
+) -> None:
+    network = with_layers(pretrained, trainable).backbone.body.network
+    last_blocks = LAST_BLOCKS["efficientnet-b0"]
+    first_trained_block = [16, 16, *(block + 1 for block in last_blocks[::-1][1:]), 0][trainable]
+    for index, block in enumerate(network._blocks):
+        flags = {p.requires_grad for p in block.parameters()}
+        assert flags == {index >= first_trained_block}, index
+        assert block.training == (index >= first_trained_block)
+    assert network._conv_head.weight.requires_grad == (trainable >= 1)
+    assert network._conv_stem.weight.requires_grad == (trainable == 6)
+
+
+@pytest.mark.parametrize("trainable", range(6))
+def test_trainable_layers_of_a_resnet50_count_from_the_deepest(trainable: int) -> None:
+    network = resnet50(weights=None)
+    network.fc = nn.Identity()
+    weights = BackboneWeights(network.state_dict(), "a test")
+    model = get_efficient_retinanet(7, "resnet50", trainable, backbone_weights=weights)
+    trained = {
+        name.split(".")[0]
+        for name, p in model.backbone.body.named_parameters()
+        if p.requires_grad and p.ndim > 1
+    }
+    assert trained == set(["layer4", "layer3", "layer2", "layer1", "conv1"][:trainable])
+
+
+def test_training_steps_leave_a_frozen_part_as_it_was_to_the_bit(
+    pretrained: BackboneWeights,
+) -> None:
+    model = with_layers(pretrained, 2, freeze_batch_norm=False)
+    model.train()
+    model.eval()
+    model.train()
+    before = {name: t.clone() for name, t in model.state_dict().items()}
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], 1e-3)
+    for _ in range(2):
+        losses = model(pictures((64, 64), (64, 64)), [target((4, 4, 40, 40)), target()])
+        sum(losses.values()).backward()
+        optimizer.step()
+    changed = {n for n, t in model.state_dict().items() if not torch.equal(t, before[n])}
+    network = "backbone.body.network."
+    trained = (f"{network}_blocks.15.", f"{network}_conv_head", f"{network}_bn1")
+    assert all(name.startswith(trained) for name in changed if name.startswith(network))
+    assert f"{network}_blocks.15._bn0.running_mean" in changed
+    assert f"{network}_conv_head.weight" in changed
+    for name, parameter in model.named_parameters():
+        if name.startswith(network) and not name.startswith(trained):
+            assert parameter.grad is None, name
+
+
+def test_a_frozen_body_in_training_knows_no_drop_connect(pretrained: BackboneWeights) -> None:
+    images = torch.randn(4, 3, SIDE, SIDE)
+
+    def passes_differ(trainable: int) -> bool:
+        body = with_layers(pretrained, trainable).train().backbone.body
+        with torch.no_grad():
+            one, other = body(images)["5"], body(images)["5"]
+        return not torch.equal(one, other)
+
+    assert not passes_differ(0)
+    assert passes_differ(6)
+
+
+def test_batch_norm_is_frozen_with_pretrained_weights_only(
+    b0: RetinaNet, pretrained: BackboneWeights
+) -> None:
+    assert any(isinstance(m, nn.BatchNorm2d) for m in b0.modules())
+    assert not any(isinstance(m, FrozenBatchNorm2d) for m in b0.modules())
+    model = with_layers(pretrained, None)
+    assert not any(isinstance(m, nn.BatchNorm2d) for m in model.modules())
+    assert sum(isinstance(m, FrozenBatchNorm2d) for m in model.modules()) == 49
+
+
+def test_batch_norm_that_trains_forgets_its_random_start_within_tens_of_steps(
+    b0: RetinaNet,
+) -> None:
+    momenta = [m.momentum for m in b0.modules() if isinstance(m, nn.BatchNorm2d)]
+    assert len(momenta) == 49
+    assert all((1 - momentum) ** 50 < 0.01 for momentum in momenta)
+
+
+def test_a_frozen_batch_norm_gives_what_the_other_gives_in_evaluation() -> None:
+    norm = nn.BatchNorm2d(5, eps=1e-3)
+    nn.init.normal_(norm.weight)
+    nn.init.normal_(norm.bias)
+    norm.running_mean.normal_()
+    norm.running_var.uniform_(0.5, 2)
+    network = nn.Sequential(nn.Conv2d(3, 5, 3), nn.Sequential(norm))
+    images = torch.randn(2, 3, 9, 9)
+    expected = network.eval()(images)
+    freeze_batch_norms(network)
+    assert isinstance(network[1][0], FrozenBatchNorm2d)
+    network.train()
+    for _ in range(2):
+        torch.testing.assert_close(network(images), expected, rtol=1e-6, atol=1e-6)
+    assert list(network[1].parameters()) == []
+
+
+def test_a_frozen_batch_norm_keeps_the_bfloat16_of_autocast() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 5, 3), nn.BatchNorm2d(5))
+    freeze_batch_norms(network)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert network(torch.randn(1, 3, 9, 9)).dtype == torch.bfloat16
+
+
+def test_the_head_leaves_autocast_in_float32(b0: RetinaNet) -> None:
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        outputs = b0.head(list(b0.backbone(torch.rand(1, 3, SIDE, SIDE)).values()))
+    assert {output.dtype for output in outputs.values()} == {torch.float32}
+
+
+@pytest.mark.parametrize("name", ["efficientnet-b0", "resnet50"])
+def test_anchors_do_not_depend_on_the_precision_of_the_features(name: str) -> None:
+    model = get_efficient_retinanet(2, name, backbone_weights="none", image_size=512)
+    images = ImageList(torch.zeros(1, 3, 512, 512), [(512, 512)])
+    strides = [8, 16, 32, 64, 128] if name == "resnet50" else STRIDES
+    maps = [torch.zeros(1, 1, 512 // stride, 512 // stride) for stride in strides]
+    exact = model.anchor_generator(images, maps)[0]
+    rough = model.anchor_generator(images, [m.bfloat16() for m in maps])[0]
+    assert rough.dtype == torch.float32
+    assert torch.equal(exact, rough)
+
+
+def test_the_coarsest_levels_have_the_same_gradients_in_every_precision() -> None:
+    """Single-location maps: in bfloat16 the kernel of a CPU gave gradients out of thin air."""
+    torch.manual_seed(0)
+    levels = ExtraLevels(256, 256).to(memory_format=torch.channels_last)
+    feature = torch.randn(8, 256, 2, 2).to(memory_format=torch.channels_last)
+
+    def gradients(enabled: bool) -> list[torch.Tensor]:
+        levels.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            finest, p6, p7 = levels([feature], [feature], ["0"])[0]
+            (p6.float().square().sum() + p7.float().square().sum()).backward()
+        assert finest is feature
+        return [levels.p6.weight.grad.clone(), levels.p7.weight.grad.clone()]
+
+    exact = gradients(enabled=False)
+    for _ in range(20):
+        for ours, right in zip(gradients(enabled=True), exact, strict=True):
+            assert torch.allclose(ours, right, rtol=1e-4, atol=1e-4)

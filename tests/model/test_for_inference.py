@@ -1,0 +1,179 @@
+"""A detector made ready for inference gives the same detections with less work."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torchvision.models.detection import RetinaNet, retinanet_resnet50_fpn_v2
+
+from model.cpu.candidate_head import CandidateHead
+from model.cpu.winograd_conv2d import WinogradConv2d
+from model.efficient_retinanet import get_efficient_retinanet
+from model.for_inference import for_inference
+from model.network.forward import losses_and_detections
+from model.network.frozen_batch_norm import freeze_batch_norms
+from tests.small_models import SIDE, enliven, pictures, target
+from utils.hardware import Machine
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module", params=["efficientnet-b0", "resnet50"])
+def model(request: pytest.FixtureRequest) -> RetinaNet:
+    torch.manual_seed(0)
+    return enliven(
+        get_efficient_retinanet(7, request.param, backbone_weights="none", image_size=SIDE)
+    )
+
+
+def sparse(model: RetinaNet, share: float, images: list[Tensor]) -> RetinaNet:
+    """A copy of which about this share of the scores exceed the threshold."""
+    model = copy.deepcopy(model)
+    outputs = model.head(list(model.backbone(model.transform(images)[0].tensors).values()))
+    cut = outputs["cls_logits"].flatten().quantile(1 - share)
+    model.head.classification_head.cls_logits.bias.data -= cut - torch.logit(torch.tensor(0.05))
+    return model
+
+
+def assert_equal_detections(
+    found: Sequence[dict[str, Tensor]], expected: Sequence[dict[str, Tensor]]
+) -> None:
+    """Up to what another order of additions does to random weights, which amplify it."""
+    for one, other in zip(found, expected, strict=True):
+        assert len(one["scores"]) == len(other["scores"])
+        torch.testing.assert_close(one["labels"], other["labels"])
+        torch.testing.assert_close(one["scores"], other["scores"], rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(one["boxes"], other["boxes"], rtol=1e-3, atol=1e-2)
+    assert sum(len(one["scores"]) for one in found) > 0
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("share", [0.001, 0.01])
+def test_it_detects_what_the_model_detects(model: RetinaNet, share: float) -> None:
+    torch.manual_seed(1)
+    images = pictures((64, 64), (64, 64), (40, 64), (90, 128))
+    model = sparse(model, share, images)
+    assert_equal_detections(for_inference(model)(images), model(images))
+
+
+@torch.no_grad()
+def test_it_detects_nothing_where_the_model_detects_nothing(model: RetinaNet) -> None:
+    model = copy.deepcopy(model)
+    model.head.classification_head.cls_logits.bias.data -= 100
+    (found,) = for_inference(model)(pictures((64, 64)))
+    assert len(found["boxes"]) == 0
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-4), ("bf16", 5e-2)])
+def test_boxes_are_left_out_only_where_no_class_reaches_the_threshold(
+    model: RetinaNet, precision: str, tolerance: float
+) -> None:
+    torch.manual_seed(1)
+    images = pictures((64, 64))
+    model = sparse(model, 0.002, images)
+    features = list(model.backbone(model.transform(images)[0].tensors).values())
+    fast = for_inference(model, Machine(CPU, precision))
+    found, expected = fast.head(features), model.head(features)
+    for output in found.values():
+        assert output.dtype == torch.float32
+        assert (output != output.bfloat16()).any(), "rounded to eight bits, scores would be equal"
+    # In bfloat16 other classes than the model's may reach the threshold, rounded as they are.
+    deciding = (found if precision == "bf16" else expected)["cls_logits"]
+    candidates = (deciding.sigmoid() > 0.05).any(dim=2)
+    assert candidates.any()
+    pairs = [[outputs["cls_logits"] for outputs in (found, expected)]]
+    pairs.append([outputs["bbox_regression"][candidates] for outputs in (found, expected)])
+    for ours, theirs in pairs:
+        scale = theirs.abs().max().item() if precision == "bf16" else 1
+        torch.testing.assert_close(ours, theirs, rtol=tolerance, atol=tolerance * scale)
+    assert (found["bbox_regression"] == 0).all(dim=2).any()
+
+
+@torch.no_grad()
+def test_with_losses_every_box_is_computed(model: RetinaNet) -> None:
+    torch.manual_seed(1)
+    images = pictures((64, 64))
+    targets = [target((4, 4, 40, 40), (20, 8, 44, 60))]
+    model = sparse(model, 1e-9, images)
+    model.head.regression_head.bbox_reg.bias.data += 0.1
+    fast, every = for_inference(model), for_inference(model, losses=True)
+    expected = losses_and_detections(model, images, targets)[0]
+    found = losses_and_detections(every, images, targets)[0]
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, rtol=1e-4, atol=1e-5)
+    wrong = losses_and_detections(fast, images, targets)[0]["bbox_regression"]
+    assert not torch.isclose(wrong, expected["bbox_regression"], rtol=1e-6)
+
+
+def test_no_batch_norm_is_left_in_the_body_of_an_efficientnet(model: RetinaNet) -> None:
+    fast = for_inference(model)
+    assert isinstance(fast.head, CandidateHead)
+    assert any(isinstance(m, WinogradConv2d) for m in fast.backbone.fpn.modules())
+    if hasattr(model.backbone.body, "fold_batch_norms"):
+        assert not any(isinstance(m, nn.BatchNorm2d) for m in fast.modules())
+
+
+@torch.no_grad()
+def test_frozen_batch_norms_fold_too() -> None:
+    torch.manual_seed(0)
+    model = enliven(get_efficient_retinanet(7, backbone_weights="none", image_size=SIDE))
+    freeze_batch_norms(model.backbone.body)
+    images = pictures((64, 64))
+    assert_equal_detections(for_inference(model)(images), model(images))
+
+
+def test_the_model_stays_as_it_is_and_may_go_on_training(model: RetinaNet) -> None:
+    model = copy.deepcopy(model).train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    for machine in (Machine(CPU, "fp32"), Machine(CPU, "bf16")):
+        fast = for_inference(model, machine)
+        assert not any(m.training for m in fast.modules())
+        assert not any(p.requires_grad for p in fast.parameters())
+    assert model.training
+    assert all(p.requires_grad and p.dtype == torch.float32 for p in model.parameters())
+    assert model.state_dict().keys() == before.keys()
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, before[name])
+    losses = model(pictures((64, 64)), [target((4, 4, 40, 40))])
+    sum(losses.values()).backward()
+
+
+def test_it_shares_the_weights_that_need_no_change(model: RetinaNet) -> None:
+    fast = for_inference(model)
+    inner = model.backbone.fpn.inner_blocks[0][0].weight
+    assert fast.backbone.fpn.inner_blocks[0][0].weight.data_ptr() == inner.data_ptr()
+
+
+@torch.no_grad()
+def test_in_bfloat16_it_scores_as_the_model_does_under_autocast(model: RetinaNet) -> None:
+    torch.manual_seed(1)
+    images = pictures((64, 64))
+    machine = Machine(CPU, "bf16")
+    fast = for_inference(model, machine)
+    assert fast.backbone.fpn.layer_blocks[0][0].weight.dtype == torch.bfloat16
+    batch = model.transform(images)[0].tensors
+    with machine.autocast():
+        found = fast.head(list(fast.backbone(batch).values()))["cls_logits"]
+        expected = model.head(list(model.backbone(batch).values()))["cls_logits"]
+    exact = model.head(list(model.backbone(batch).values()))["cls_logits"]
+    assert found.dtype == torch.float32
+    error = (expected - exact).abs().mean()
+    assert (found - exact).abs().mean() < 1.5 * error
+
+
+@torch.no_grad()
+def test_a_head_with_norms_is_left_alone() -> None:
+    torch.manual_seed(0)
+    model = retinanet_resnet50_fpn_v2(weights=None, weights_backbone=None, num_classes=3).eval()
+    fast = for_inference(model)
+    assert type(fast.head) is type(model.head)
+    images = [torch.rand(3, 64, 64)]
+    features = list(model.backbone(images[0][None]).values())
+    ours = list(fast.backbone(images[0][None]).values())
+    for one, other in zip(ours, features, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)

@@ -1,0 +1,278 @@
+"""Crop pre-training: budgets, balanced batches, views of a crop, and a classifier that learns."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+
+from model.training import crop_pretraining
+from model.training.crop_pretraining import (
+    AUTO_SHARE,
+    AUTO_STEPS,
+    Budget,
+    CropBatches,
+    CropClassifier,
+    central_views,
+    crop_loader,
+    parse_budget,
+    random_views,
+)
+from tests.small_models import SIDE, build
+from utils.errors import UserError
+
+MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
+
+# --- budgets ---
+
+
+@pytest.mark.parametrize(
+    ("text", "budget"),
+    [
+        ("off", None),
+        ("OFF", None),
+        ("3", Budget(minutes=3)),
+        ("0.5", Budget(minutes=0.5)),
+        ("3m", Budget(minutes=3)),
+        ("3 min", Budget(minutes=3)),
+        ("1 minute", Budget(minutes=1)),
+        (" 2.5 minutes ", Budget(minutes=2.5)),
+        ("400steps", Budget(steps=400)),
+        ("400 Steps", Budget(steps=400)),
+        ("1 step", Budget(steps=1)),
+    ],
+)
+def test_a_budget_is_minutes_or_steps_or_off(text: str, budget: Budget | None) -> None:
+    assert parse_budget(text, 500, 1000) == budget
+
+
+def test_auto_grows_with_the_number_of_crops_between_two_bounds() -> None:
+    def steps(crops: int, detector_steps: int = 10_000) -> int:
+        budget = parse_budget("auto", crops, detector_steps)
+        assert budget is not None and budget.steps is not None
+        return budget.steps
+
+    assert steps(0) == steps(1) == AUTO_STEPS[0]
+    assert AUTO_STEPS[0] < steps(500) < steps(800) < AUTO_STEPS[1]
+    assert steps(1_000_000) == AUTO_STEPS[1]
+    assert steps(1_000_000, detector_steps=40) == AUTO_SHARE * 40
+
+
+@pytest.mark.parametrize("text", ["", "0", "0steps", "-3", "three", "3h", "nan", "1e3", "3 4"])
+def test_anything_else_is_an_error_that_names_flag_value_and_forms(text: str) -> None:
+    with pytest.raises(UserError, match="^--crop-pretraining .*expected auto, off") as error:
+        parse_budget(text, 500, 1000)
+    assert text in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_progress_goes_from_0_to_1_by_steps_or_by_time() -> None:
+    steps, minutes = Budget(steps=400), Budget(minutes=2)
+    assert [steps.progress(step, 1e6) for step in (0, 100, 400)] == [0, 0.25, 1]
+    assert [minutes.progress(10**6, seconds) for seconds in (0, 30, 120)] == [0, 0.25, 1]
+
+
+def test_a_budget_says_its_unit() -> None:
+    assert [str(Budget(steps=400)), str(Budget(minutes=0.5))] == ["400 steps", "0.5 min"]
+
+
+# --- batches ---
+
+
+def batches_of(seed: int, count: int = 60) -> list[tuple[Tensor, Tensor]]:
+    """Two crops of class 1 and thirty of class 3; a crop's pixels are its row."""
+    labels = torch.tensor([1] * 2 + [3] * 30)
+    images = torch.arange(32, dtype=torch.uint8)[:, None, None, None].expand(32, 3, 4, 4)
+    return list(itertools.islice(CropBatches(images, labels, 16, seed), count))
+
+
+def test_batches_have_every_class_equally_often_however_rare() -> None:
+    batches = batches_of(seed=1)
+    assert {tuple(images.shape) for images, _ in batches} == {(16, 3, 4, 4)}
+    labels = torch.cat([labels for _, labels in batches])
+    assert (labels == 1).float().mean() == pytest.approx(0.5, abs=0.06)
+    rows = torch.cat([images for images, _ in batches])[:, 0, 0, 0]
+    assert set(rows.tolist()) == set(range(32)), "every crop has its turn"
+
+
+def test_crops_keep_their_labels() -> None:
+    for images, labels in batches_of(seed=1):
+        assert torch.equal(labels == 1, images[:, 0, 0, 0] < 2)
+
+
+def test_batches_follow_from_the_seed_alone() -> None:
+    one = batches_of(seed=1, count=5)
+    torch.manual_seed(123)
+    for (a, la), (b, lb) in zip(one, batches_of(seed=1, count=5), strict=True):
+        assert torch.equal(a, b) and torch.equal(la, lb)
+    other = batches_of(seed=2, count=5)
+    assert any(not torch.equal(a, b) for (a, _), (b, _) in zip(one, other, strict=True))
+
+
+# --- views ---
+
+
+def test_random_views_are_fractions_of_the_side_asked_for_even_of_black_and_white() -> None:
+    noise = torch.randint(0, 256, (40, 3, 24, 24), dtype=torch.uint8)
+    black_and_white = torch.where(noise > 127, 255, 0).to(torch.uint8)
+    for crops in (noise, black_and_white):
+        views = random_views(crops, 16, 20.0)
+        assert views.shape == (40, 3, 16, 16)
+        assert views.dtype == torch.float32
+        assert views.min() >= 0 and views.max() <= 1
+
+
+def test_random_views_differ_each_time_and_from_crop_to_crop() -> None:
+    crops = torch.randint(0, 256, (1, 3, 24, 24), dtype=torch.uint8).repeat(4, 1, 1, 1)
+    one, other = random_views(crops, 16, 20.0), random_views(crops, 16, 20.0)
+    assert not torch.equal(one, other)
+    for a, b in itertools.combinations([*one, *other], 2):
+        assert (a - b).abs().mean() > 0.01
+
+
+def stripes() -> Tensor:
+    """Rows of one brightness each, brighter from above to below."""
+    rows = torch.linspace(40, 215, 48).to(torch.uint8)
+    return rows[:, None].expand(32, 3, 48, 48).contiguous()
+
+
+def test_random_views_turn_by_no_more_than_asked() -> None:
+    def largest_slope(turn: float) -> float:
+        """Change of brightness along a row, compared with that along a column."""
+        views = random_views(stripes(), 32, turn).mean(dim=1)[:, 10:22, 10:22]
+        across = (views[:, :, -1] - views[:, :, 0]).mean(dim=1).abs()
+        along = (views[:, -1] - views[:, 0]).mean(dim=1).abs()
+        return float((across / along).max())
+
+    assert largest_slope(0.0) < 0.01
+    assert 0.1 < largest_slope(20.0) < 1.3 * math.tan(math.radians(20))
+
+
+def test_random_views_are_never_upside_down() -> None:
+    views = random_views(stripes(), 32, 20.0).mean(dim=(1, 3))
+    assert (views[:, -4] > views[:, 4]).all()
+
+
+def test_central_views_show_the_middle_of_the_crop() -> None:
+    crops = torch.zeros(2, 3, 40, 40, dtype=torch.uint8)
+    crops[:, 0] = 255
+    crops[:, 0, 4:36, 4:36] = 0
+    crops[:, 1, 4:36, 4:36] = 51
+    views = central_views(crops, 16)
+    assert views.shape == (2, 3, 16, 16)
+    torch.testing.assert_close(views[:, 0], torch.zeros(2, 16, 16))
+    torch.testing.assert_close(views[:, 1], torch.full((2, 16, 16), 0.2))
+
+
+# --- the classifier ---
+
+
+class NoEnd(pl.Callback):
+    """Fails a run that does not know when to stop, instead of hanging the tests."""
+
+    def on_train_batch_start(self, trainer: pl.Trainer, *_: Any) -> None:
+        assert trainer.global_step < 60, "the budget is spent"
+
+
+class Rates(pl.Callback):
+    def __init__(self) -> None:
+        self.seen: list[float] = []
+
+    def on_train_batch_start(self, trainer: pl.Trainer, *_: Any) -> None:
+        self.seen.append(trainer.optimizers[0].param_groups[0]["lr"])
+
+
+def red_and_blue(count: int) -> tuple[Tensor, Tensor]:
+    """uint8 crops: class 1 is red, class 2 is blue, both noisy."""
+    labels = 1 + torch.arange(count) % 2
+    crops = torch.randint(0, 100, (count, 3, 72, 72))
+    crops[labels == 1, 0] += 150
+    crops[labels == 2, 2] += 150
+    return crops.to(torch.uint8), labels
+
+
+def classifier(budget: Budget, said: list[str] | None = None) -> CropClassifier:
+    say = None if said is None else (lambda label, text: said.append(f"{label} {text}"))
+    return CropClassifier(build().backbone.body, 3, SIDE, budget, mean=MEAN, std=STD, say=say)
+
+
+def fit(model: CropClassifier, *callbacks: pl.Callback) -> pl.Trainer:
+    trainer = pl.Trainer(
+        max_epochs=1,
+        max_steps=model.budget.steps or -1,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        callbacks=[NoEnd(), *callbacks],
+    )
+    trainer.fit(model, crop_loader(*red_and_blue(30), seed=1))
+    return trainer
+
+
+@pytest.fixture
+def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(crop_pretraining, "BATCH_SIZE", 8)
+    monkeypatch.setattr(crop_pretraining, "LINE_EVERY", 10)
+
+
+@pytest.mark.usefixtures("small_batches")
+def test_a_classifier_learns_red_from_blue_and_its_accuracy_says_so() -> None:
+    said: list[str] = []
+    rates = Rates()
+    model = classifier(Budget(steps=25), said)
+    for norm in (m for m in model.modules() if isinstance(m, nn.BatchNorm2d)):
+        norm.momentum = 0.3  # statistics that settle within these few steps
+    model.eval()
+    held_out = red_and_blue(20)
+    trainer = fit(model, rates)
+    assert model.steps_done == trainer.global_step == 25
+    assert model.seconds > 0
+    assert model.accuracy(*held_out) == 1.0
+    assert model.accuracy(held_out[0], 3 - held_out[1]) == 0.0
+    assert [line.split("  ")[0] for line in said] == ["crops step 10", "crops step 20"]
+    peak = rates.seen.index(max(rates.seen))
+    assert 0 < peak < 5
+    assert rates.seen[0] < 0.1 * rates.seen[peak]
+    assert rates.seen[-1] < 0.1 * rates.seen[peak]
+
+
+@pytest.mark.usefixtures("small_batches")
+def test_a_budget_of_minutes_ends_when_the_time_is_over() -> None:
+    model = classifier(Budget(minutes=1e-6))
+    assert fit(model).global_step == model.steps_done == 1
+
+
+@pytest.mark.usefixtures("small_batches")
+def test_the_classifier_moves_the_body_it_was_given() -> None:
+    model = classifier(Budget(steps=2))
+    before = [p.clone() for p in model.body.parameters()]
+    fit(model)
+    assert all(not torch.equal(p, b) for p, b in zip(model.body.parameters(), before, strict=True))
+
+
+@pytest.mark.usefixtures("small_batches")
+def test_a_loss_that_is_no_number_stops_with_a_line_that_says_what_to_do() -> None:
+    model = classifier(Budget(steps=3))
+    before = [p.clone() for p in model.body.parameters()]
+    with torch.no_grad():
+        model.classifier.bias.fill_(math.nan)
+    with pytest.raises(UserError, match="no longer finite at step 0; give --precision fp32"):
+        fit(model)
+    assert all(torch.equal(p, b) for p, b in zip(model.body.parameters(), before, strict=True))
+
+
+def test_accuracy_is_measured_in_evaluation_mode_and_is_nan_without_crops() -> None:
+    model = classifier(Budget(steps=1))
+    crops, labels = red_and_blue(70)
+    modes: list[bool] = []
+    model.body.register_forward_pre_hook(lambda module, inputs: modes.append(module.training))
+    assert 0 <= model.accuracy(crops, labels) <= 1
+    assert modes == [False, False]
+    assert math.isnan(model.accuracy(crops[:0], labels[:0]))

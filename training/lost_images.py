@@ -1,0 +1,58 @@
+"""The callback that says which images could no longer be read while a run went on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.trainer.states import TrainerFn
+
+from data.dataset import Dataset
+from data.remarks import NAMES_ALL, listed
+from utils.errors import UserError
+
+MOST_LOST = 0.5  # of a split's images; beyond, a disk is gone and not a file
+
+
+class LostImages(pl.Callback):
+    """After each epoch: what was left out of it, once as long as it stays the same.
+
+    Every image was looked at before the run; one that is deleted, replaced or damaged since is left
+    out, and so is one whose damage lies in the middle of the file, where that look does not reach.
+    Raises UserError when most of a split is gone: the checkpoints of earlier epochs are kept.
+    """
+
+    def __init__(self, say: Callable[[str, str], None]) -> None:
+        self._say = say
+        self._said: dict[str, list[int]] = {"training": [], "validation": []}
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._report("training", trainer.train_dataloader, _when(trainer))
+
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._report("validation", trainer.val_dataloaders, _when(trainer))
+
+    def _report(self, split: str, loader: Any, when: str) -> None:
+        dataset: Dataset = loader.dataset
+        lost = dataset.unreadable.nonzero().flatten().tolist()
+        dataset.unreadable.zero_()  # a network drive may come back
+        files = sorted({str(dataset.path(row)) for row in lost})
+        if len(lost) > MOST_LOST * len(dataset):
+            raise UserError(
+                f"{when}{len(files)} {split} images can no longer be read, e.g. "
+                f"{files[0]}; is their disk still there?"
+            )
+        if lost and lost != self._said[split]:
+            self._say(
+                "note",
+                f"{when}{len(files)} {split} image(s) could not be read and were left out: "
+                f"{listed(files, hint=NAMES_ALL)}",
+            )
+        self._said[split] = lost
+
+
+def _when(trainer: pl.Trainer) -> str:
+    """A monitor validates once, in no epoch."""
+    fitting = trainer.state.fn == TrainerFn.FITTING
+    return f"epoch {trainer.current_epoch + 1}: " if fitting else ""

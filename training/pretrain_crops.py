@@ -1,0 +1,92 @@
+"""Crop pre-training of a model's backbone, before the detector trains."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytorch_lightning as pl
+from torchvision.models.detection import RetinaNet
+
+from data.crops import crop_objects, typical_side
+from data.dataset import Dataset
+from evaluation.metrics.coco import show
+from model.training.crop_pretraining import CropClassifier, crop_loader, parse_budget
+from utils.config import Config
+from utils.console import is_terminal, progress_bar, say
+from utils.failures import readable_failures
+from utils.hardware import Machine
+from utils.progress import progress_bars
+from utils.run_folder import write_json
+
+REPORT = "crop_pretraining.json"
+SIDES = (64, 128)  # pixels of the window that the classifier sees
+HELD_OUT = 0.1  # share of the images
+
+
+def pretrain_on_crops(
+    config: Config,
+    model: RetinaNet,
+    dataset: Dataset,
+    run: Path,
+    machine: Machine,
+    callbacks: list[pl.Callback],
+) -> None:
+    """Teach the backbone to classify the objects' crops, at about the size the detector sees.
+
+    Trains ``model`` in place, says the held-out accuracy and writes it into the run's folder.
+    """
+    objects = sum(dataset.label_counts().values())
+    steps = config.epochs * math.ceil(len(dataset) / config.batch_size)
+    budget = parse_budget(config.crop_pretraining, objects, steps)
+    if budget is None or objects == 0:
+        return
+    low, high = SIDES
+    typical = typical_side(dataset, model.transform.max_size)
+    side = min(high, max(low, 32 * round(1.3 * typical / 32)))
+    with progress_bar("cutting") as progress:
+        crops = crop_objects(dataset, round(1.5 * side), seed=config.seed, progress=progress)
+    train, held_out = crops.split(HELD_OUT, config.seed)
+    say(
+        "crops",
+        f"the backbone first learns {len(train)} crops of {side} px for {budget}; "
+        f"{len(held_out)} are held out",
+    )
+    classifier = CropClassifier(
+        model.backbone.body,
+        len(dataset.class_names) + 1,
+        side,
+        budget,
+        mean=model.transform.image_mean,
+        std=model.transform.image_std,
+        turn=180.0 if config.quarter_turns else 20.0,
+        say=say,
+    )
+    trainer = pl.Trainer(
+        max_epochs=1,
+        max_steps=budget.steps or -1,
+        gradient_clip_val=10.0,
+        logger=False,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        enable_progress_bar=is_terminal(),
+        callbacks=[*progress_bars(), *callbacks],
+        **machine.trainer_options(),
+    )
+    with readable_failures():
+        trainer.fit(classifier, crop_loader(train.images, train.labels, config.seed))
+    accuracy = classifier.to(machine.device).accuracy(held_out.images, held_out.labels)
+    say(
+        "crops",
+        f"{classifier.steps_done} steps in {classifier.seconds / 60:.1f} min; "
+        f"{show(accuracy)} of the {len(held_out)} held-out crops named rightly",
+    )
+    report = {
+        "crops": len(train),
+        "held_out_crops": len(held_out),
+        "held_out_accuracy": None if math.isnan(accuracy) else accuracy,
+        "side": side,
+        "steps": classifier.steps_done,
+        "minutes": classifier.seconds / 60,
+    }
+    write_json(report, run / REPORT)
