@@ -22,8 +22,10 @@ class UserError(Exception):
     """
 
     def __init__(self, message: str, *, longest: int = LONGEST_LINE) -> None:
-        # A loader's worker hands an error on wrapped in its traceback, its own message last.
-        text = message.rsplit("utils.errors.UserError: ", 1)[-1].strip()
+        # torch makes the error of a loader's process anew from the text of its traceback, which ends
+        # in the class as Python prints it and the message.
+        printed = f"{type(self).__module__}.{type(self).__qualname__}: "
+        text = message.rsplit(printed, 1)[-1].strip()
         # A name in a file may hold a line break.
         super().__init__(shortened(r"\n".join(text.splitlines()), longest))
 

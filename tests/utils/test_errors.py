@@ -1,0 +1,40 @@
+"""The one error of the user, on its way to the command line."""
+
+from __future__ import annotations
+
+import pytest
+from torch._utils import ExceptionWrapper
+from torch.utils.data import DataLoader, Dataset
+
+from utils.errors import UserError
+
+
+class MovedError(UserError):
+    """As ``UserError`` would be if its module had another name."""
+
+
+class Failing(Dataset):
+    def __init__(self, error: type[UserError]) -> None:
+        self.error = error
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, index: int) -> int:
+        raise self.error("a.jpg: cannot be read; replace it.")
+
+
+@pytest.mark.parametrize("error", [UserError, MovedError])
+def test_an_error_of_a_loader_process_arrives_as_its_own_line(error: type[UserError]) -> None:
+    with pytest.raises(error) as caught:
+        next(iter(DataLoader(Failing(error), num_workers=1)))
+    assert str(caught.value) == "a.jpg: cannot be read; replace it."
+
+
+def test_the_message_is_found_wherever_the_class_is_defined() -> None:
+    try:
+        raise MovedError("one line")
+    except MovedError:
+        wrapped = ExceptionWrapper(where="in DataLoader worker process 0")
+    with pytest.raises(MovedError, match="^one line$"):
+        wrapped.reraise()
