@@ -10,7 +10,7 @@ from data.remarks import Severity, listed
 from utils.config import Config
 from utils.console import progress_bar, say, show_table
 from utils.errors import UserError
-from utils.failures import readable_failures
+from utils.lightning_setup import readable_failures
 from utils.run_folder import refuse_inside, write_json
 
 EXIT_STATUS = {CLEAN: 0, PROBLEMS: 1, UNUSABLE: 2}

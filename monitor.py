@@ -16,10 +16,9 @@ from model.efficient_retinanet import describe_parameters
 from training.lost_images import LostImages
 from utils.config import Config
 from utils.console import progress_bar, say, show_table
-from utils.failures import readable_failures
 from utils.gpu_check import make_guard
 from utils.hardware import Machine
-from utils.quiet import quieten_libraries
+from utils.lightning_setup import quieten_libraries, readable_failures
 from utils.run_folder import DETECTIONS, MONITOR_METRICS, REPORT, make_folder, refuse_inside
 
 

@@ -18,10 +18,9 @@ from prediction.output_files import COCO_RESULTS, DRAWN, OBJECTS, PICTURES, Resu
 from utils.config import Config
 from utils.console import is_terminal, progress_bar, say
 from utils.errors import UserError
-from utils.failures import readable_failures
 from utils.gpu_check import make_guard
 from utils.hardware import Machine
-from utils.quiet import quieten_libraries
+from utils.lightning_setup import quieten_libraries, readable_failures
 from utils.run_folder import create_run_folder, make_folder, refuse_inside
 
 MODEL_THRESHOLD = 0.05

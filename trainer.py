@@ -12,7 +12,8 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from torch.utils.data import DataLoader
 
 from data.augmentation import TrainingTransform, training_canvas
-from data.dataset import Dataset, DataSplits, make_loader
+from data.dataset import Dataset, DataSplits
+from data.loader import make_loader
 from data.source import DataSource, describe_splits, keep_decoded, match_classes
 from evaluation.run_pictures import save_curves
 from model.checkpoint import (
@@ -34,12 +35,9 @@ from training.pretrain_crops import pretrain_on_crops
 from utils.config import Config
 from utils.console import is_terminal, progress_bar, say
 from utils.errors import UserError
-from utils.failures import readable_failures
 from utils.gpu_check import make_guard
-from utils.hardware import Machine
-from utils.memory import available_memory
-from utils.progress import progress_bars
-from utils.quiet import quieten_libraries
+from utils.hardware import Machine, available_memory
+from utils.lightning_setup import progress_bars, quieten_libraries, readable_failures
 from utils.run_folder import (
     CONFIG_FILE,
     CURVES,

@@ -19,7 +19,8 @@ from torchvision.transforms.v2 import functional as F
 from benchmarks.photographs import training_split
 from data import open_dataset
 from data.augmentation import TrainingTransform, training_canvas
-from data.dataset import Dataset, collate_fn, make_loader
+from data.dataset import Dataset
+from data.loader import collate_fn, make_loader
 from evaluation.metrics.coco import ImageResult, coco_metrics
 from model.checkpoint import load_checkpoint
 from model.for_inference import for_inference

@@ -11,19 +11,17 @@ import copy
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypedDict, TypeVar
 
 import numpy as np
 import torch
 from PIL import Image
-from torch.utils.data import DataLoader, Sampler
 from torchvision import tv_tensors
 from typing_extensions import NotRequired
 
 from data.image_files.cache import ImageCache, read_pixels
-from data.image_files.read import allow_megapixels, max_megapixels, read_image
+from data.image_files.read import read_image
 from data.remarks import LISTED, listed
 from utils.errors import LONGEST_LIST, UserError, did_you_mean, shortened
 
@@ -277,74 +275,3 @@ def _inside(annotation: Annotation, size: tuple[int, int]) -> torch.Tensor:
             f"{size[0]}x{size[1]} pixels; was the image resized after it was labelled?"
         )
     return torch.from_numpy(clipped)
-
-
-def collate_fn(items: Sequence[tuple[torch.Tensor, Target] | None]) -> Batch:
-    """Images of different sizes cannot be stacked: a batch is a list of images and of targets.
-
-    What could not be read is left out; where nothing could, both lists are empty.
-    """
-    found = [item for item in items if item is not None]
-    return [image for image, _ in found], [target for _, target in found]
-
-
-def keep_limits(megapixels: float, worker: int) -> None:
-    """Give a loader's process the limit of the main one; not every system inherits it."""
-    allow_megapixels(megapixels)
-
-
-class SeededSampler(Sampler[SampleKey]):
-    """Indices in order or shuffled, each with its own seed; both follow from (seed, epoch) alone.
-
-    The randomness of a sample therefore depends neither on the number of workers nor on whether
-    the run was interrupted and resumed before this epoch. Lightning calls ``set_epoch``.
-    """
-
-    def __init__(self, length: int, seed: int, shuffle: bool) -> None:
-        self.length = length
-        self.seed = seed
-        self.shuffle = shuffle
-        self.epoch = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return self.length
-
-    def __iter__(self) -> Iterator[SampleKey]:
-        generator = torch.Generator().manual_seed((self.seed << 20) + self.epoch)
-        if self.shuffle:
-            order = torch.randperm(self.length, generator=generator)
-        else:
-            order = torch.arange(self.length)
-        seeds = torch.randint(2**62, (self.length,), generator=generator)
-        for index, seed in zip(order.tolist(), seeds.tolist(), strict=True):
-            yield SampleKey(index, seed)
-
-
-def make_loader(
-    dataset: Dataset,
-    batch_size: int,
-    *,
-    shuffle: bool = False,
-    workers: int = 0,
-    seed: int = 0,
-    pin_memory: bool = False,
-) -> DataLoader:
-    """Batches of ``(list of (3, H, W) images, list of Target)``; the last one may be smaller.
-
-    An image that cannot be read is left out of its batch and remembered in ``dataset.unreadable``.
-    """
-    if workers:
-        dataset.unreadable.share_memory_()
-    return DataLoader(
-        dataset,
-        batch_size=batch_size,
-        sampler=SeededSampler(len(dataset), seed, shuffle),
-        num_workers=workers,
-        persistent_workers=workers > 0,
-        collate_fn=collate_fn,
-        worker_init_fn=partial(keep_limits, max_megapixels()),
-        pin_memory=pin_memory,
-    )

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytorch_lightning as pl
 from PIL import Image
 
-from data.dataset import Dataset, DataSplits, make_loader
+from data.dataset import Dataset, DataSplits
+from data.loader import make_loader
 from evaluation import figures
 from evaluation.diagnosis.facts_text import measured
 from evaluation.diagnosis.finding import Finding
@@ -25,9 +26,8 @@ from model.efficient_retinanet import describe_parameters
 from model.lightning_trainer import DetectorModule
 from utils.console import is_terminal, say
 from utils.errors import UserError
-from utils.failures import readable_failures
 from utils.hardware import Machine
-from utils.progress import progress_bars
+from utils.lightning_setup import progress_bars, readable_failures
 from utils.run_folder import (
     CURVES,
     DETECTIONS,

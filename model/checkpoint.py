@@ -21,8 +21,9 @@ from torchvision.models.detection import RetinaNet
 
 from evaluation.metrics.operating_point import DEFAULT_THRESHOLD
 from model.efficient_retinanet import get_efficient_retinanet
-from model.network.backbone_weights import WEIGHTS_FOLLOW, load_plain
+from model.network.backbone_weights import WEIGHTS_FOLLOW
 from utils.errors import UserError
+from utils.safe_load import load_plain
 
 FORMAT_VERSION = 1
 LARGEST_IMAGE_SIZE = 2**15  # pixels; more in a file is damage, and no memory holds it

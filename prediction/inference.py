@@ -21,8 +21,8 @@ from torchvision.models.detection import RetinaNet
 from torchvision.ops import clip_boxes_to_image
 from torchvision.transforms.v2 import functional as F
 
-from data.dataset import keep_limits
 from data.image_files.read import max_megapixels, read_image, why_unreadable
+from data.loader import keep_limits
 from model.for_inference import for_inference
 from model.network.forward import losses_and_detections
 from utils.errors import UserError

@@ -20,7 +20,8 @@ from PIL import Image, ImageChops
 from pytorch_lightning.loggers import TensorBoardLogger
 
 from data import open_dataset
-from data.dataset import Annotation, Dataset, make_loader
+from data.dataset import Annotation, Dataset
+from data.loader import make_loader
 from data.source import DataSource, describe_splits
 from evaluation import figures
 from evaluation.figures import _short

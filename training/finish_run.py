@@ -16,8 +16,8 @@ from model.checkpoint import load_checkpoint
 from training.lost_images import LostImages
 from utils.config import Config
 from utils.console import say
-from utils.failures import readable_failures
 from utils.hardware import Machine
+from utils.lightning_setup import readable_failures
 from utils.run_folder import BEST, CURVES, DETECTIONS, LAST, METRICS_FILE, REPORT
 
 # mAP50 on its own training images from which --overfit calls the images learned, or half learned.

@@ -14,9 +14,8 @@ from evaluation.metrics.coco import show
 from model.training.crop_pretraining import CropClassifier, crop_loader, parse_budget
 from utils.config import Config
 from utils.console import is_terminal, progress_bar, say
-from utils.failures import readable_failures
 from utils.hardware import Machine
-from utils.progress import progress_bars
+from utils.lightning_setup import progress_bars, readable_failures
 from utils.run_folder import write_json
 
 REPORT = "crop_pretraining.json"

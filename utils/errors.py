@@ -22,8 +22,8 @@ class UserError(Exception):
     """
 
     def __init__(self, message: str, *, longest: int = LONGEST_LINE) -> None:
-        # torch makes the error of a loader's process anew from the text of its traceback, which ends
-        # in the class as Python prints it and the message.
+        # torch makes the error of a loader's process anew from the text of its traceback, which
+        # ends in the class as Python prints it and the message.
         printed = f"{type(self).__module__}.{type(self).__qualname__}: "
         text = message.rsplit(printed, 1)[-1].strip()
         # A name in a file may hold a line break.

@@ -16,8 +16,7 @@ from typing import Any
 import numpy as np
 
 from evaluation.metrics.average_precision import LIMITS, Curves, curves
-from evaluation.metrics.coco_matching import SIZES, Matches, match
-from evaluation.metrics.pairs import Boxes
+from evaluation.metrics.coco_matching import SIZES, Boxes, Matches, match
 
 # Of a detection: it found no object; it counts for nothing.
 FALSE, IGNORED = -1, -2

@@ -23,7 +23,8 @@ from torchvision.transforms import v2
 
 from data import open_dataset
 from data.augmentation import FittingScale, TrainingTransform
-from data.dataset import Dataset, DataSplits, SampleKey, Target, make_loader
+from data.dataset import Dataset, DataSplits, SampleKey, Target
+from data.loader import make_loader
 from tests.data_sets import Thing, write_text, xml_text
 from utils.errors import UserError
 

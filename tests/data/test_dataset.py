@@ -16,16 +16,8 @@ from PIL import Image
 from torchvision import tv_tensors
 
 from data.augmentation import TrainingTransform
-from data.dataset import (
-    Annotation,
-    Dataset,
-    Sample,
-    SampleKey,
-    SeededSampler,
-    collate_fn,
-    make_loader,
-    read_image,
-)
+from data.dataset import Annotation, Dataset, Sample, SampleKey, read_image
+from data.loader import SeededSampler, collate_fn, make_loader
 from tests.data_sets import ACE, KING, Thing, draw_image
 from utils.errors import UserError
 

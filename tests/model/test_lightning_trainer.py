@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from torchvision.transforms import v2
 
-from data.dataset import Annotation, Dataset, Target, make_loader
+from data.dataset import Annotation, Dataset, Target
+from data.loader import make_loader
 from evaluation.metrics.coco import ImageResult, coco_metrics
 from model.checkpoint import DetectorDescription, WholeCheckpointIO, load_checkpoint
 from model.efficient_retinanet import get_efficient_retinanet

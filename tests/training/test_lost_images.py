@@ -12,7 +12,8 @@ import torch
 from PIL import Image
 
 from data.crops import crop_objects
-from data.dataset import Annotation, Dataset, SampleKey, collate_fn, make_loader
+from data.dataset import Annotation, Dataset, SampleKey
+from data.loader import collate_fn, make_loader
 from evaluation.metrics.coco import ImageResult
 from evaluation.run_pictures import save_detections
 from model.lightning_trainer import DetectorModule, Recipe

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from utils.console import harmless, is_terminal, progress_bar, say, show_table
-from utils.failures import readable_failures
+from utils.lightning_setup import readable_failures
 
 EVIL = [
     ("clear\x1b[2Jscreen", "clear\\x1b[2Jscreen"),

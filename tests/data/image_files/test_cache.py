@@ -13,14 +13,15 @@ import torch
 from PIL import Image
 
 from data.augmentation import TrainingTransform
-from data.dataset import Batch, Dataset, DataSplits, make_loader
+from data.dataset import Batch, Dataset, DataSplits
 from data.image_files.cache import ImageCache, bytes_in_memory
+from data.loader import make_loader
 from data.play_card_dataset import PlayCardDataset
 from data.source import keep_decoded
 from tests.data_sets import ACE, KING, SIZE, write_cards
-from utils import memory
+from utils import hardware
 from utils.errors import UserError
-from utils.memory import available_memory
+from utils.hardware import available_memory
 
 BYTES = 3 * SIZE[0] * SIZE[1] + 1
 
@@ -173,7 +174,7 @@ def test_memory_that_is_left_ends_at_a_container_s_limit(
     limit, used = tmp_path / "limit", tmp_path / "used"
     (tmp_path / "memory.stat").write_text("anon 7\ninactive_file 30\nactive_file 9\n")
     here = (str(tmp_path), "limit", "used", "inactive_file")
-    monkeypatch.setattr(memory, "CONTAINERS", [(str(tmp_path / "none"), *here[1:]), here])
+    monkeypatch.setattr(hardware, "CONTAINERS", [(str(tmp_path / "none"), *here[1:]), here])
     whole = available_memory()
     limit.write_text("1000\n")
     used.write_text("400\n")

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image, ImageFile
 
 from data.checking.duplicates import note_copies
-from data.dataset import Dataset, make_loader
+from data.dataset import Dataset
 from data.image_files import read as images
 from data.image_files.read import (
     Picture,
@@ -26,6 +26,7 @@ from data.image_files.read import (
     max_megapixels,
     read_image,
 )
+from data.loader import make_loader
 from data.remarks import Notes, Severity
 from utils.errors import UserError
 

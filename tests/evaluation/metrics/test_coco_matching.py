@@ -11,12 +11,11 @@ from hypothesis import strategies as st
 from pycocotools.cocoeval import COCOeval, Params
 
 from evaluation.metrics import coco as metrics_module
-from evaluation.metrics import pairs as pairs_module
+from evaluation.metrics import coco_matching as pairs_module
 from evaluation.metrics.average_precision import LIMITS, RECALLS
 from evaluation.metrics.bootstrap import ResampledMap
 from evaluation.metrics.coco import CocoEvaluation, ImageResult, above, coco_metrics
-from evaluation.metrics.coco_matching import IOU_THRESHOLDS, SIZES
-from evaluation.metrics.pairs import places
+from evaluation.metrics.coco_matching import IOU_THRESHOLDS, SIZES, places
 from tests.coco_oracle import official, official_objects_found
 from tests.evaluation.metrics.test_coco import numbers, result
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from utils.errors import UserError
-from utils.failures import readable_failures
+from utils.lightning_setup import readable_failures
 
 
 @pytest.mark.parametrize(

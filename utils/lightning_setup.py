@@ -1,0 +1,83 @@
+"""What every Lightning Trainer of the program gets: its bar, quiet libraries, readable failures."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import RichProgressBar
+from pytorch_lightning.callbacks.progress.rich_progress import RichProgressBarTheme
+
+from utils.console import is_terminal, say
+from utils.errors import UserError, first_line
+
+
+def progress_bars() -> list[pl.Callback]:
+    """The callbacks of a Trainer: a bar on a terminal, none in a log file."""
+    if not is_terminal():
+        return []
+    # Three digits that matter, so that a learning rate is not shown as 0.000.
+    return [RichProgressBar(theme=RichProgressBarTheme(metrics_format=".3g"))]
+
+
+# What these warn of is either said by the program itself or is as it should be.
+NOT_FOR_THE_USER = (
+    ".*does not have many workers.*",
+    ".*exists and is not empty.*",
+    ".*The dirpath has changed.*",
+    ".*GPU available but not used.*",
+    ".*is smaller than the logging interval.*",
+    ".*`training_step` returned `None`.*",
+    r".*module\(s\) in eval mode.*",
+    r".*isinstance\(treespec, LeafSpec\).*",
+)
+
+
+def quieten_libraries() -> None:
+    """Leave the terminal to the program's own lines; a warning becomes one of them."""
+    for library in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch"):
+        logging.getLogger(library).setLevel(logging.WARNING)
+    warnings.showwarning = _show_warning
+    for text in NOT_FOR_THE_USER:
+        warnings.filterwarnings("ignore", text)
+
+
+def _show_warning(message: Warning | str, *args: Any, **more: Any) -> None:
+    say("warning", str(message))
+
+
+COMPILER = ("torch._dynamo", "torch._inductor")  # where torch.compile's own errors come from
+
+
+@contextmanager
+def readable_failures() -> Iterator[None]:
+    """Around a Trainer: too little memory, a dead loader and a full disk become UserErrors.
+
+    Ctrl-C leaves as KeyboardInterrupt; Lightning makes an exit of its own of it.
+    """
+    try:
+        yield
+    except SystemExit as error:
+        raise KeyboardInterrupt from error
+    except torch.OutOfMemoryError as error:
+        raise UserError(
+            "the graphics card's memory is full; give a smaller --batch-size or --image-size."
+        ) from error
+    except OSError as error:
+        raise UserError(f"a file cannot be written or read: {error}.") from error
+    except RuntimeError as error:
+        if type(error).__module__.startswith(COMPILER):
+            raise UserError(
+                f"--compile: torch.compile failed here ({first_line(error)}); leave the flag out."
+            ) from error
+        if "DataLoader worker" not in str(error):
+            raise
+        raise UserError(
+            "a process that loads images died, mostly for want of memory; give a smaller "
+            "--workers, 0 at the least, or more shared memory (docker run --shm-size)."
+        ) from error
