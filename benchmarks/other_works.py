@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import csv
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -145,6 +144,4 @@ def starters() -> dict[str, Callable[[], Any]]:
 
 
 def _run(command: list[str]) -> None:
-    subprocess.run(
-        [sys.executable, "-W", "ignore", *command], capture_output=True, env={**os.environ}
-    )
+    subprocess.run([sys.executable, "-W", "ignore", *command], capture_output=True)

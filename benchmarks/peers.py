@@ -154,8 +154,7 @@ NAMES = (
 
 def machines(device: torch.device) -> dict[str, Machine]:
     """Device and precision of each of ours, by name."""
-    ours = [name for name in NAMES if name.startswith("ours")]
-    return {name: Machine(device, name.rsplit(maxsplit=1)[-1]) for name in ours}
+    return {name: Machine(device, name.split()[-1]) for name in NAMES if name.startswith("ours")}
 
 
 def one_peer(

@@ -30,7 +30,6 @@ from model.checkpoint import load_checkpoint
 from utils.errors import UserError
 from utils.hardware import choose_device, choose_precision
 
-WORKS = ("inference", "training", "accuracy", "memory", "loading", "map", "start")
 # Height and width, multiples of 32: 378x504 photographs at 512 px and at torchvision's 800/1333.
 SIZES = {"512": (384, 512), "800": (800, 1056), "64": (64, 64)}
 SAME_MAP = 0.003  # of bf16 and fp32
@@ -87,8 +86,9 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     default = os.environ.get("CARDS_DIR", "../shared/play_cards")
     parser.add_argument("--cards", type=Path, default=Path(default), help="real photographs")
+    works = tuple(MEASURES)
     parser.add_argument(
-        "--only", type=_some_of(WORKS), default=WORKS, help="some of " + ",".join(WORKS)
+        "--only", type=_some_of(works), default=works, help="some of " + ",".join(works)
     )
     parser.add_argument(
         "--image-size",
@@ -201,14 +201,6 @@ def _agreement(
     return {exact: compared, "ours b0, bf16": ("another precision, see accuracy", True)}
 
 
-def measure_inference(plan: Plan) -> Iterator[Row]:
-    yield from _detectors(plan, "inference", plan.batches)
-
-
-def measure_training(plan: Plan) -> Iterator[Row]:
-    yield from _detectors(plan, "training", plan.training_batches)
-
-
 def measure_accuracy(plan: Plan) -> Iterator[Row]:
     """The mAP on the validation photographs in both precisions; no rows without a checkpoint."""
     if plan.checkpoint is None:
@@ -266,8 +258,8 @@ def measure_start(plan: Plan) -> Iterator[Row]:
 
 
 MEASURES: dict[str, Callable[[Plan], Iterator[Row]]] = {
-    "inference": measure_inference,
-    "training": measure_training,
+    "inference": lambda plan: _detectors(plan, "inference", plan.batches),
+    "training": lambda plan: _detectors(plan, "training", plan.training_batches),
     "accuracy": measure_accuracy,
     "memory": measure_memory,
     "loading": measure_loading,
