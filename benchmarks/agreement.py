@@ -23,7 +23,7 @@ def detections_agree(
     """The differences of scores and boxes as text, and whether they are small enough."""
     with exact_float32():
         detections, expected = ours(images), mirrored(reference.eval())(images)
-    scores, boxes = greatest_difference(detections, expected)
+    scores, boxes = detection_difference(detections, expected)
     count = sum(len(d["scores"]) for d in detections) / len(images)
     is_equal = scores <= SAME_SCORES and boxes <= SAME_BOXES * max(images[0].shape[-2:])
     return f"scores {scores:.0e}, boxes {boxes:.0e} px, {count:.0f} per image", is_equal
@@ -69,7 +69,7 @@ def exact_float32() -> Iterator[None]:
         torch.backends.cudnn.allow_tf32 = allowed
 
 
-def greatest_difference(
+def detection_difference(
     detections: list[dict[str, Tensor]], expected: list[dict[str, Tensor]]
 ) -> tuple[float, float]:
     """Of scores, and of boxes in pixels; infinite where the detections are not the same ones.

@@ -15,7 +15,7 @@ from torchvision.models.detection import RetinaNet
 
 import main
 from benchmarks import other_works, peers, speed, tables
-from benchmarks.agreement import greatest_difference
+from benchmarks.agreement import detection_difference
 from benchmarks.memory import Case, peak_gigabytes
 from benchmarks.same_weights import copy_weights, mirrored
 from benchmarks.tables import Row
@@ -47,7 +47,7 @@ def test_the_reference_with_our_weights_has_our_features_and_detections(
     expected = ours.backbone.body(batch)
     for name, features in mirrored(reference).backbone.body(batch).items():
         torch.testing.assert_close(features, expected[name], rtol=1e-4, atol=1e-4)
-    scores, boxes = greatest_difference(ours(pictures), mirrored(reference)(pictures))
+    scores, boxes = detection_difference(ours(pictures), mirrored(reference)(pictures))
     assert sum(len(d["scores"]) for d in ours(pictures)) > 20
     assert scores < 1e-5 and boxes < 1e-2
 
@@ -57,7 +57,7 @@ def test_without_the_mirror_they_would_differ(
     pair: tuple[RetinaNet, RetinaNet], pictures: list[Tensor]
 ) -> None:
     ours, reference = pair
-    assert greatest_difference(ours(pictures), reference(pictures))[1] > 1
+    assert detection_difference(ours(pictures), reference(pictures))[1] > 1
 
 
 def test_a_reference_of_another_shape_is_refused(pair: tuple[RetinaNet, RetinaNet]) -> None:
@@ -77,11 +77,11 @@ def detection(*scores: float, shift: float = 0.0, label: int = 1) -> dict[str, T
 
 def test_the_greatest_difference_is_that_of_the_worst_detection() -> None:
     one = [detection(0.9, 0.5), detection()]
-    assert greatest_difference(one, one) == (0, 0)
+    assert detection_difference(one, one) == (0, 0)
     shifted = [detection(0.9, 0.4, shift=0.25), detection()]
-    assert greatest_difference(shifted, one) == (pytest.approx(0.1), 0.25)
+    assert detection_difference(shifted, one) == (pytest.approx(0.1), 0.25)
     for other in (detection(0.9), detection(0.9, 0.5, label=2)):
-        assert greatest_difference([other, detection()], one)[1] == float("inf")
+        assert detection_difference([other, detection()], one)[1] == float("inf")
 
 
 def test_every_round_runs_each_work_once_and_the_first_rounds_are_not_counted() -> None:
