@@ -10,15 +10,16 @@ import numpy as np
 from PIL import Image
 
 from evaluation.metrics.outcomes import Outcome
+from evaluation.metrics.results import Detections
 from utils.visualisation import draw_boxes
 
 IMAGES_EACH = 8
 SIDE = 420  # pixels of the longer side
 QUALITIES = (80, 65, 50, 35)
-# 48 of these are 2.8 MB, so that the page stays under 5 MB whatever the pictures are.
-BYTES_OF_A_PICTURE = 58_000
+# 48 of these are 2.8 MB, so that the page stays under 5 MB whatever the images are.
+BYTES_OF_AN_IMAGE = 58_000
 
-# Found; missed or false; under another name; not counted. The page takes its colours from here.
+# True positives; missed objects and false positives; confusions; ignored. The page uses them too.
 RIGHT, WRONG, CONFUSED, OTHER = "#2E9E6B", "#D55E00", "#E69F00", "#9AA3B2"
 
 
@@ -43,25 +44,31 @@ class Gallery:
 
 
 def _missed(outcome: Outcome, names: Sequence[str]) -> list[str]:
-    return [names[k - 1] for k in outcome.image.true_labels[outcome.missed]]
+    return [names[k - 1] for k in outcome.image.ground_truth.labels[outcome.missed]]
 
 
 def _false(outcome: Outcome, names: Sequence[str]) -> list[str]:
-    labels, scores = outcome.image.labels[outcome.false], outcome.image.scores[outcome.false]
-    return [f"{names[k - 1]} {score:.2f}" for k, score in zip(labels, scores, strict=True)]
+    return _with_scores(outcome.image.detections.keep(outcome.false_positive), names)
 
 
 def _confused(outcome: Outcome, names: Sequence[str]) -> list[str]:
-    truth = outcome.image.true_labels[outcome.mistaken[outcome.confused]]
-    said = outcome.image.labels[outcome.confused]
-    return [f"{names[t - 1]} called {names[k - 1]}" for t, k in zip(truth, said, strict=True)]
+    annotated = outcome.image.ground_truth.labels[outcome.confused_object[outcome.confused]]
+    predicted = outcome.image.detections.labels[outcome.confused]
+    pairs = zip(annotated, predicted, strict=True)
+    return [f"{names[k - 1]} called {names[name - 1]}" for k, name in pairs]
+
+
+def _with_scores(detections: Detections, names: Sequence[str]) -> list[str]:
+    rows = zip(detections.labels, detections.scores, strict=True)
+    return [f"{names[k - 1]} {score:.2f}" for k, score in rows]
 
 
 @dataclass(frozen=True)
 class _Kind:
-    """errors: each one of an image, in words. badness: of an image, by which they are ranked.
+    """A kind of error.
 
-    marked: bool (M,), the detections that the gallery is about, which are drawn over the others.
+    errors: those of an image, in words. badness: of an image, by which they are ranked. marked:
+    bool (M,), the detections that the gallery is about, which are drawn over the others.
     """
 
     title: str
@@ -75,7 +82,7 @@ class _Kind:
 KINDS = (
     _Kind(
         "Missed objects",
-        "Objects without any detection in their place; images with the most of them first.",
+        "Objects without any detection on them; images with the most of them first.",
         ("object missed", "objects missed"),
         _missed,
         lambda o: float(o.missed.sum()),
@@ -83,19 +90,19 @@ KINDS = (
     ),
     _Kind(
         "False detections",
-        "Detections where nothing is, or a second time where something is; the most and the "
-        "surest first.",
+        "Detections on no object, or on one that has a detection already; the most and the "
+        "highest scores first.",
         ("false detection", "false detections"),
         _false,
-        lambda o: float(o.image.scores[o.false].sum()),
-        lambda o: o.false,
+        lambda o: float(o.image.detections.scores[o.false_positive].sum()),
+        lambda o: o.false_positive,
     ),
     _Kind(
         "Confusions",
-        "Objects detected under another name; the most and the surest first.",
+        "Objects detected with a wrong name; the most and the highest scores first.",
         ("object misnamed", "objects misnamed"),
         _confused,
-        lambda o: float(o.image.scores[o.confused].sum()),
+        lambda o: float(o.image.detections.scores[o.confused].sum()),
         lambda o: o.confused,
     ),
 )
@@ -127,26 +134,23 @@ def _exhibit(
 ) -> Exhibit:
     caption = _caption(kind, outcome, class_names)
     # What is drawn last is seen whole.
-    outcome = outcome.ordered(np.lexsort((outcome.image.scores, kind.marked(outcome))))
-    image = outcome.image
+    scores = outcome.image.detections.scores
+    outcome = outcome.ordered(np.lexsort((scores, kind.marked(outcome))))
+    objects, detections = outcome.image.ground_truth, outcome.image.detections
     scale = min(1.0, SIDE / max(picture.size))
     small = picture.resize([max(1, round(s * scale)) for s in picture.size], Image.Resampling.BOX)
-    names = [class_names[k - 1] for k in image.true_labels]
-    said = [
-        f"{class_names[k - 1]} {s:.2f}" for k, s in zip(image.labels, image.scores, strict=True)
-    ]
     truth = draw_boxes(
         small,
-        (image.true_boxes * scale).tolist(),
-        image.true_labels.tolist(),
-        names,
+        (objects.boxes * scale).tolist(),
+        objects.labels.tolist(),
+        [class_names[k - 1] for k in objects.labels],
         colours=_object_colours(outcome),
     )
     prediction = draw_boxes(
         small,
-        (image.boxes * scale).tolist(),
-        image.labels.tolist(),
-        said,
+        (detections.boxes * scale).tolist(),
+        detections.labels.tolist(),
+        _with_scores(detections, class_names),
         colours=_detection_colours(outcome),
     )
     return Exhibit(file, _jpeg(truth), _jpeg(prediction), caption)
@@ -160,23 +164,23 @@ def _caption(kind: _Kind, outcome: Outcome, class_names: Sequence[str]) -> str:
 
 
 def _object_colours(outcome: Outcome) -> list[str]:
-    colours = np.where(outcome.seen, RIGHT, CONFUSED)
+    colours = np.where(outcome.detected, RIGHT, CONFUSED)
     colours = np.where(outcome.missed, WRONG, colours)
-    unjudged = outcome.image.difficult & ~outcome.seen
-    return np.where(unjudged, OTHER, colours).tolist()
+    ignored = outcome.image.ground_truth.difficult & ~outcome.detected
+    return np.where(ignored, OTHER, colours).tolist()
 
 
 def _detection_colours(outcome: Outcome) -> list[str]:
-    colours = np.where(outcome.right, RIGHT, OTHER)
+    colours = np.where(outcome.true_positive, RIGHT, OTHER)
     colours = np.where(outcome.confused, CONFUSED, colours)
-    return np.where(outcome.false, WRONG, colours).tolist()
+    return np.where(outcome.false_positive, WRONG, colours).tolist()
 
 
 def _jpeg(image: Image.Image) -> bytes:
-    """Of at most ``BYTES_OF_A_PICTURE``: a coarser one, then a smaller one, where it is needed."""
+    """At most ``BYTES_OF_AN_IMAGE``: of a lower quality, then smaller, where that is needed."""
     for quality in QUALITIES:
         file = io.BytesIO()
         image.save(file, "JPEG", quality=quality, optimize=True)
-        if file.tell() <= BYTES_OF_A_PICTURE:
+        if file.tell() <= BYTES_OF_AN_IMAGE:
             return file.getvalue()
     return _jpeg(image.resize((max(1, image.width * 3 // 4), max(1, image.height * 3 // 4))))

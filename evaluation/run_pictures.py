@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from data.dataset import Dataset
-from evaluation.metrics.coco import ImageResult
+from evaluation.metrics.results import ImageResult
 from utils.run_folder import read_metrics
 from utils.visualisation import draw_boxes, draw_curves, image_grid
 
@@ -49,16 +49,18 @@ def save_detections(
         sample = dataset.readable_sample(result.image_id)
         if sample is None:
             continue
-        picture = sample.image
-        # The surest last: what is drawn last is seen whole.
-        shown = result.keep(np.argsort(result.scores, kind="stable"))
-        shown = shown.keep(shown.scores >= threshold)
-        true_labels, labels = result.true_labels.tolist(), shown.labels.tolist()
+        # The highest-scoring last: what is drawn last is seen whole.
+        shown = result.detections.above(threshold)
+        shown = shown.keep(np.argsort(shown.scores, kind="stable"))
+        objects, labels = result.ground_truth, shown.labels.tolist()
         captions = [f"{names[k - 1]} {s:.2f}" for k, s in zip(labels, shown.scores, strict=True)]
         truth = draw_boxes(
-            picture, result.true_boxes.tolist(), true_labels, [names[k - 1] for k in true_labels]
+            sample.image,
+            objects.boxes.tolist(),
+            objects.labels.tolist(),
+            [names[k - 1] for k in objects.labels],
         )
-        pairs.append((truth, draw_boxes(picture, shown.boxes.tolist(), labels, captions)))
+        pairs.append((truth, draw_boxes(sample.image, shown.boxes.tolist(), labels, captions)))
     if not pairs:
         return
     image_grid(pairs, ("ground truth", f"detections, score >= {threshold:g}")).save(path)
