@@ -10,7 +10,7 @@ from data.source import DataSource, describe_splits, match_classes
 from evaluation.console_report import say_findings, say_metrics, say_threshold
 from evaluation.detector_metrics import DetectorMetrics, detector_metrics
 from evaluation.measure import measure
-from evaluation.verify_metrics import verified_metrics
+from evaluation.verify_metrics import choose_metrics
 from evaluation.write_report import report_folder, write_report
 from model.checkpoint import Checkpoint, load_checkpoint
 from model.efficient_retinanet import describe_parameters
@@ -56,7 +56,7 @@ def launch(config: Config) -> DetectorMetrics:
         workers=config.workers,
         callbacks=[*guard, LostImages(say)],
     )
-    coco = verified_metrics(module.evaluation, config.verify_metrics)
+    coco = choose_metrics(module.evaluation, config.verify_metrics)
     threshold = checkpoint.threshold(config.score_threshold)
     metrics = detector_metrics(module.evaluation, threshold, coco)
     with readable_failures():

@@ -15,7 +15,6 @@ import monitor
 from data.dataset import Dataset
 from evaluation.metrics.coco import CocoEvaluation
 from evaluation.metrics.results import Detections, GroundTruth, ImageResult
-from evaluation.verify_metrics import largest_difference
 from model.checkpoint import DetectorDescription, write_whole
 from model.lightning_trainer import DetectorModule
 from tests.data_sets import write_cards
@@ -76,9 +75,7 @@ def test_every_place_of_a_report_shows_the_same_threshold(
         score_threshold=requested,
         device="cpu",
     )
-    metrics = monitor.launch(config)
-    assert largest_difference(metrics.coco, metrics.evaluation.metrics) < 1e-9
-
+    monitor.launch(config)
     out = capsys.readouterr().out
     page = (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
     numbers = json.loads((tmp_path / "report" / "metrics.json").read_text())

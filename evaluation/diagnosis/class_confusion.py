@@ -61,7 +61,7 @@ def class_confusion(matrix: Sequence[Sequence[int]]) -> ClassConfusion:
         called=tuple((k, name) for k, name in wrong.items() if all(k not in c for c in cycles)),
         at_chance=detected >= ENOUGH_OBJECTS
         # With a single annotated class every share is the one of chance, a perfect one too.
-        and np.count_nonzero(annotated) > 1
+        and int(np.count_nonzero(annotated)) > 1
         and 2 * explained < detected
         and chance < CHANCE_TOO_HIGH
         and abs(correct / detected - chance) < NEAR_CHANCE,

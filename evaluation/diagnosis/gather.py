@@ -43,9 +43,7 @@ def gather_facts(
     whether the backbone was built for pretrained weights. training: see ``Facts.training``; may be
     empty.
     """
-    results = [
-        r.with_detections(r.detections.above(LOWEST_SCORE)) for r in evaluation.results
-    ]
+    results = [r.with_detections(r.detections.above(LOWEST_SCORE)) for r in evaluation.results]
     scores = joined([r.detections.scores for r in results], np.float32)
     recall_any, recall_named, names = _recalls_and_names(results, len(evaluation.class_names))
     return Facts(
@@ -85,11 +83,11 @@ def _recalls_and_names(
         overlap = iou(best.boxes, truth.boxes)
         lies_on = overlap >= SAME_PLACE
         same_class = best.labels[:, None] == truth.labels
-        detected += int(lies_on.any(axis=0)[counted].sum())
-        named += int((lies_on & same_class).any(axis=0)[counted].sum())
+        detected += int(lies_on[:, counted].any(axis=0).sum())
+        named += int((lies_on & same_class)[:, counted].any(axis=0).sum())
         belongs_to = lies_on & (overlap.argmax(axis=1)[:, None] == np.arange(len(truth)))
-        rows = counted[belongs_to.any(axis=0)[counted]]
-        predicted = best.labels[belongs_to.argmax(axis=0)[rows]]
+        rows = counted[belongs_to[:, counted].any(axis=0)]
+        predicted = best.labels[belongs_to[:, rows].argmax(axis=0)]
         np.add.at(names, (truth.labels[rows] - 1, predicted - 1), 1)
     matrix = tuple(tuple(row) for row in names.tolist())
     if not objects:

@@ -81,9 +81,11 @@ def nothing_detected(splits: DataSplits) -> list[ImageResult]:
 
 
 def results_of_the_model(model: RetinaNet, splits: DataSplits) -> list[ImageResult]:
-    images, targets = zip(*(splits.validation[i] for i in range(len(splits.validation))), strict=True)
+    samples = [splits.validation[i] for i in range(len(splits.validation))]
+    images = [image.float() / 255 for image, _ in samples]
     with torch.no_grad():
-        _, detections = losses_and_detections(model, [image.float() / 255 for image in images], None)
+        _, detections = losses_and_detections(model, images, None)
+    targets = [target for _, target in samples]
     return [ImageResult.from_tensors(t, d) for t, d in zip(targets, detections, strict=True)]
 
 
