@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -65,12 +65,7 @@ class DetectorMetrics:
                 f"{kind} IoU={iou} area={area} maxDets={detections}": value
                 for (kind, iou, area, detections), value in rows
             },
-            "mAP_interval": {
-                "low": self.interval.low,
-                "high": self.interval.high,
-                "confidence": self.interval.confidence,
-                "resamples": self.interval.resamples,
-            },
+            "mAP_interval": asdict(self.interval),
             "mAP_of_detections_from_0.5": self.original.map,
             "mAP50_of_detections_from_0.5": self.original.map_50,
             "voc": {"AP50_2007": self.voc.mean_2007, "AP50_2010": self.voc.mean_2010},
