@@ -125,10 +125,6 @@ def without_nan(content: Any) -> Any:
 
 
 def _plain_rates(rates: Rates) -> dict[str, Any]:
-    return {
-        "precision": rates.precision,
-        "recall": rates.recall,
-        "F1": rates.f1,
-        "true_positives": rates.true_positives,
-        "false_positives": rates.false_positives,
-    }
+    shares = {"precision": rates.precision, "recall": rates.recall, "F1": rates.f1}
+    counts = {name: getattr(rates, name) for name in ("true_positives", "false_positives")}
+    return {**shares, **counts}
