@@ -28,7 +28,7 @@ from model.lightning_trainer import DetectorModule, NonFiniteLoss, Recipe
 from model.network.backbone_weights import find_backbone_weights
 from model.network.retinanet import BatchedRetinaNet
 from model.training.run_recorder import RunRecorder
-from training.finish_run import report_run
+from training.finish_run import finish_run
 from training.lost_images import LostImages
 from training.low_map import LowMapDiagnosis
 from training.pretrain_crops import pretrain_on_crops
@@ -95,13 +95,22 @@ def launch(config: Config) -> Path:
     guard = make_guard(
         config.gpu, config.delay_time, config.high_temp, config.low_temp, config.max_pause, say
     )
-    watch = [LowMapDiagnosis(splits, say, config.score_threshold), LostImages(say)]
+    watch = [LowMapDiagnosis(splits, config.score_threshold), LostImages(say)]
     steps = -(-len(splits.train) // config.batch_size)
     trainer = _make_trainer(config, run, description, machine, [*guard, *watch], steps)
     if start is None and not description.frozen_batch_norm:
         pretrain_on_crops(config, model, splits.train, run, machine, guard)
     _fit(config, trainer, model, splits, description, run, last)
-    report_run(config, run, splits, machine, guard)
+    finish_run(
+        run,
+        splits,
+        machine,
+        guard,
+        batch_size=config.batch_size,
+        workers=config.workers,
+        score_threshold=config.score_threshold,
+        overfit=bool(config.overfit),
+    )
     return run
 
 

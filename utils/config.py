@@ -173,6 +173,13 @@ class Config:
         group=TRAINING,
         metavar="HOW_LONG",
     )
+    cpu_kernels: bool = _option(
+        True,
+        "False: compute with PyTorch's own operations, for comparing",
+        parse_bool,
+        group=TRAINING,
+        metavar="BOOL",
+    )
     seed: int = _option(
         0, "of every random choice", parse_int, group=TRAINING, check=between(0, 2**31)
     )
@@ -334,6 +341,14 @@ class Config:
         parse_float,
         group=OUTPUT,
         check=between(0, 1),
+    )
+    verify_metrics: bool | None = _option(
+        None,
+        "True or False: compute the monitor's numbers with pycocotools and compare [default: up to "
+        "1,000 images]",
+        parse_bool,
+        group=OUTPUT,
+        metavar="BOOL",
     )
     debug: bool = _option(
         False, "True: show the traceback of an error", parse_bool, group=OUTPUT, metavar="BOOL"

@@ -31,6 +31,8 @@ MAY_CHANGE = frozenset(
         "low_temp",
         "max_pause",
         "score_threshold",
+        "cpu_kernels",
+        "verify_metrics",
         "debug",
     }
 )
