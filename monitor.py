@@ -22,8 +22,8 @@ from utils.lightning_setup import quieten_libraries, readable_failures
 from utils.run_folder import DETECTIONS, MONITOR_METRICS, REPORT, make_folder, refuse_inside
 
 
-def launch(config: Config) -> Evaluation:
-    """Evaluate the checkpoint ``config.load`` on the validation images and show the result.
+def launch(config: Config) -> int:
+    """Evaluate the checkpoint ``config.load`` on the validation images; the exit status.
 
     The data set is ``config.path`` or the one that the checkpoint remembers. Writes the report into
     ``config.output``, by default a folder beside the checkpoint. Raises UserError for a file that
@@ -54,7 +54,7 @@ def launch(config: Config) -> Evaluation:
         machine,
         batch_size=config.batch_size,
         workers=config.workers,
-        callbacks=[*guard, LostImages(say)],
+        callbacks=[*guard, LostImages()],
     )
     with readable_failures():
         evaluation, findings = write_report(
@@ -69,7 +69,7 @@ def launch(config: Config) -> Evaluation:
     say_threshold(evaluation, checkpoint)
     say_findings(findings)
     say("saved", f"{folder / REPORT}, {MONITOR_METRICS}, {DETECTIONS}")
-    return evaluation
+    return 0
 
 
 def _output_folder(config: Config, checkpoint: Checkpoint) -> Path:

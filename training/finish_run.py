@@ -38,7 +38,7 @@ def report_run(
         machine,
         batch_size=config.batch_size,
         workers=config.workers,
-        callbacks=[*guard, LostImages(say)],
+        callbacks=[*guard, LostImages()],
     )
     folder = report_folder(best.path)
     with readable_failures():
