@@ -92,7 +92,7 @@ def read_flags(arguments: list[str]) -> dict[str, Any]:
     given = {}
     for name, option in options().items():
         text = getattr(texts, name)
-        if text is not None and option.parse:
+        if text is not None:
             try:
                 given[name] = option.parse(text)
             except ValueError as error:

@@ -118,16 +118,17 @@ class Option:
     group: str = ""
     commands: tuple[Command, ...] = tuple(Command)
     check: Callable[[Any], str | None] | None = None
-    parse: Callable[[str], Any] | None = None
+    parse: Callable[[str], Any] = parse_text
     short: str = ""
     metavar: str = ""
     is_switch: bool = False
 
     def of_type(self, annotation: str) -> Option:
-        """With the parser of the field's type, ``int`` or ``int | None``, where it has none."""
+        """With the parser of the field's type, ``int`` or ``int | None``, unless it has its own."""
         kind = annotation.removesuffix(" | None")
-        metavar = self.metavar or ("BOOL" if kind == "bool" else "")
-        return replace(self, parse=self.parse or PARSERS[kind], metavar=metavar)
+        parse = PARSERS[kind] if self.parse is parse_text else self.parse
+        metavar = "BOOL" if kind == "bool" else self.metavar
+        return replace(self, parse=parse, metavar=metavar)
 
 
 def one_of(*choices: str) -> Callable[[str], str]:
