@@ -10,7 +10,9 @@ import pytest
 from tests.conftest import ROOT
 from tests.repository import repository_files
 
-WORDS = set("surest excused sized told said asked nobody rightly worth turn".split())
+WORDS = {
+    *("surest", "excused", "sized", "told", "said", "asked", "nobody", "rightly", "worth", "turn"),
+}
 PHRASES = (
     "images a step",
     "names given at random",
