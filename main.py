@@ -125,6 +125,10 @@ def run(command: Command, config: Config) -> int:
         from data.image_files.read import allow_megapixels
 
         allow_megapixels(config.max_megapixels)
+    if command is not Command.CHECK:
+        from model.cpu.switch import use_cpu_kernels
+
+        use_cpu_kernels(config.cpu_kernels)
     return import_module(LAUNCHERS[command]).launch(config)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import dataclasses
 import importlib
 import json
 import re
@@ -12,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from main import read_config
+from main import configure, read_flags
 from tests.conftest import ROOT
-from utils.config import flag_of, options
+from utils.config import Config, flag_of, options
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 LINKED = [*PAGES, ROOT / "benchmarks/README.md"]
@@ -55,18 +54,17 @@ def test_every_command_is_understood(
 ) -> None:
     if "--help" in arguments:
         with pytest.raises(SystemExit) as end:
-            read_config(arguments)
+            read_flags(arguments)
         assert end.value.code == 0
         return
     if "--resume" in arguments:  # reads the run's folder
         run = tmp_path / arguments[arguments.index("--resume") + 1]
         run.mkdir(parents=True)
         (run / "last.pth").touch()
-        started = read_config(["-t", "True", "-p", "cards", "-m", run.name])
-        (run / "config.json").write_text(json.dumps(dataclasses.asdict(started)))
+        started = Config(train=True, path="cards", model=run.name)
+        (run / "config.json").write_text(json.dumps(started.as_plain()))
         monkeypatch.chdir(tmp_path)
-    config = read_config(arguments)
-    assert config.train or config.resume or config.load or config.check
+    configure(read_flags(arguments))
 
 
 @each_page
