@@ -83,7 +83,7 @@ def _help_of(name: str, option: Option) -> str:
 def read_flags(arguments: list[str]) -> dict[str, Any]:
     """The given values by the names of ``Config``'s fields.
 
-    Raises UserError for a flag that there is not, or a text that is no value of its flag.
+    Raises UserError for an unknown flag, or a text that its flag cannot have.
     """
     parser = make_parser()
     texts, rest = parser.parse_args(_with_switches(arguments))
@@ -151,7 +151,7 @@ def main(arguments: list[str] | None = None) -> int:
         print("interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
     except BrokenPipeError:
-        # Whoever read the output (head, less) is gone; there is no one left to tell.
+        # The reader of the output (head, less) has ended: nothing more can be printed.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
 

@@ -16,7 +16,7 @@ from utils.errors import UserError
 from utils.options import Budget, Command, Option, at_least, between, more_than, one_of
 
 MODELS = (*(f"efficientnet-b{i}" for i in range(8)), "resnet50")
-# The defaults of a new detector, in the table below None: a checkpoint has its own.
+# Defaults of a new detector. The table has None for them: a checkpoint has its own values.
 NEW_DETECTOR: dict[str, Any] = {"model": "efficientnet-b0", "image_size": 512, "anchor_scale": 1.0}
 
 TRAIN, RESUME, MONITOR, PREDICT, CHECK = EVERY = tuple(Command)
@@ -272,7 +272,7 @@ class Config:
             )
 
     def of_new_detector(self, name: str) -> Any:
-        """The value of a property that a checkpoint would decide, where there is none."""
+        """The value of one of ``NEW_DETECTOR`` for a run that starts without a checkpoint."""
         value = getattr(self, name)
         return NEW_DETECTOR[name] if value is None else value
 
