@@ -61,7 +61,7 @@ def may_import(room: str, other: str) -> bool:
         return other != "main"
     if room == "example":
         return other == "model"
-    if other not in ROOMS:  # the benchmarks and the example are nobody's floor
+    if other not in ROOMS:  # the benchmarks and the example lie on no floor
         return False
     return room == other or ROOMS[other] < ROOMS[room]
 
