@@ -93,7 +93,7 @@ def launch(config: Config) -> Path:
     write_json(dataclasses.asdict(computed), run / CONFIG_FILE)
     say("run", str(run))
     guard = make_guard(
-        config.gpu, config.delay_time, config.high_temp, config.low_temp, config.max_pause, say
+        config.gpu, config.delay_time, config.high_temp, config.low_temp, config.max_pause
     )
     watch = [LowMapDiagnosis(splits, say, config.score_threshold), LostImages(say)]
     steps = -(-len(splits.train) // config.batch_size)
