@@ -46,7 +46,7 @@ def launch(config: Config) -> int:
     say("device", str(machine))
 
     guard = make_guard(
-        config.gpu, config.delay_time, config.high_temp, config.low_temp, config.max_pause, say
+        config.gpu, config.delay_time, config.high_temp, config.low_temp, config.max_pause
     )
     module = measure(
         checkpoint,

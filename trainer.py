@@ -56,7 +56,7 @@ def launch(config: Config) -> int:
 
     steps_per_epoch = -(-len(splits.train) // config.batch_size)
     guard = make_guard(
-        config.gpu, config.delay_time, config.high_temp, config.low_temp, config.max_pause, say
+        config.gpu, config.delay_time, config.high_temp, config.low_temp, config.max_pause
     )
     watch = [LowMapDiagnosis(splits, say, config.score_threshold), LostImages()]
     trainer = make_trainer(
