@@ -14,7 +14,7 @@ from model.efficient_retinanet import describe_parameters
 from model.lightning_trainer import DetectorModule, Recipe
 from model.network.retinanet import BatchedRetinaNet
 from model.training.run_recorder import RunRecorder
-from training.finish_run import report_run
+from training.finish_run import finish_run
 from training.fit import Schedule, fit, make_trainer
 from training.loaders import Loading
 from training.lost_images import LostImages
@@ -58,7 +58,7 @@ def launch(config: Config) -> int:
     guard = make_guard(
         config.gpu, config.delay_time, config.high_temp, config.low_temp, config.max_pause
     )
-    watch = [LowMapDiagnosis(splits, say, config.score_threshold), LostImages()]
+    watch = [LowMapDiagnosis(splits, config.score_threshold), LostImages()]
     trainer = make_trainer(
         run,
         Schedule(config.epochs, config.val_every, config.gradient_clip, steps_per_epoch),
@@ -76,7 +76,16 @@ def launch(config: Config) -> int:
     if config.compile:
         model.compile_network()
     fit(trainer, module, _loading(config, description, machine).loaders(splits), run, last)
-    report_run(config, run, splits, machine, guard)
+    finish_run(
+        run,
+        splits,
+        machine,
+        guard,
+        batch_size=config.batch_size,
+        workers=config.workers,
+        score_threshold=config.score_threshold,
+        overfit=bool(config.overfit),
+    )
     return 0
 
 
