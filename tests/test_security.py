@@ -28,11 +28,12 @@ from torchvision.models.detection import RetinaNet
 
 import main
 from data import open_dataset
-from data.image_files.find import find_pictures
-from data.image_files.read import look_at, read_image
-from data.reading.folder import Folder, ImageIndex
+from data.image_files.find import find_images
+from data.image_files.read import probe, read_image
+from data.reading.folder import Folder
+from data.reading.image_lookup import ImageIndex
 from data.reading.voc_xml import read_voc_xml
-from data.remarks import Notes
+from data.remarks import Remarks
 from model.checkpoint import DetectorDescription, load_checkpoint, write_whole
 from prediction.inference import predict
 from tests.conftest import ROOT
@@ -108,7 +109,7 @@ def test_entities_and_external_documents_are_refused_and_their_files_not_read(
     path = write_text(tmp_path / "data" / "a.xml", text, encoding)
     watch.opened.clear()
     with pytest.raises(UserError) as error:
-        read_voc_xml(path, Notes())
+        read_voc_xml(path, Remarks())
     assert str(error.value).startswith(f"{path}: ") and len(str(error.value)) < 1000
     assert watch.opened == [os.path.realpath(path)]
 
@@ -128,7 +129,7 @@ def test_an_external_document_type_or_inclusion_without_use_is_not_read_either(
         path = write_text(tmp_path / "a.xml", text)
         watch.opened.clear()
         try:
-            assert read_voc_xml(path, Notes()).names == ("ace",)
+            assert read_voc_xml(path, Remarks()).objects.annotation(path).names == ("ace",)
         except UserError as error:
             assert str(path) in str(error)
         assert watch.opened == [os.path.realpath(path)]
@@ -263,7 +264,7 @@ def test_the_watch_sees_a_link_that_is_followed_and_a_path_that_is_believed(
     stated = attacked(layout, "{outside}/secret.jpg", tmp_path / "2")
     watch.on = True
     with monkeypatch.context() as off:
-        off.setattr(Folder, "_escapes", lambda self, entry: False)
+        off.setattr(Folder, "escapes", lambda self, entry: False)
         read_everything(linked)
         assert any(p.endswith("outside/secret.jpg") for p in watch.outside(linked))
     watch.opened.clear()
@@ -304,7 +305,7 @@ def test_annotations_and_folders_that_are_links_outwards_are_not_opened(
     watch.on = True
     read_everything(inside)
     assert watch.opened and watch.outside(inside) == []
-    monkeypatch.setattr(Folder, "_escapes", lambda self, entry: False)
+    monkeypatch.setattr(Folder, "escapes", lambda self, entry: False)
     read_everything(inside)
     assert watch.outside(inside), "the watch sees a link that is followed"
 
@@ -603,7 +604,7 @@ def test_a_picture_never_starts_a_program(
     path = folder / "train" / "a.jpg"
     path.write_bytes(POSTSCRIPT)
     for decode in (False, True):
-        assert look_at(path, decode=decode).error == "not a picture in any format that is read"
+        assert probe(path, decode=decode).error == "not a picture in any format that is read"
     with pytest.raises(UserError, match="not a picture"):
         read_image(path)
     (one,) = predict(small_model, [path], [str(k) for k in range(6)], score_threshold=0.5)
@@ -612,7 +613,7 @@ def test_a_picture_never_starts_a_program(
     assert "a.jpg: not a picture" in capsys.readouterr().out
     assert not ghostscript.exists()
     path.with_suffix(".eps").write_bytes(POSTSCRIPT)
-    assert find_pictures(folder / "train").others == {".eps": 1}
+    assert find_images(folder / "train").others == {".eps": 1}
 
 
 def test_pillow_starts_a_program_where_every_format_is_allowed(
@@ -623,7 +624,7 @@ def test_pillow_starts_a_program_where_every_format_is_allowed(
     monkeypatch.setattr(
         "data.image_files.decode.FORMATS", tuple(Image.registered_extensions().values())
     )
-    assert look_at(tmp_path / "a.jpg").error
+    assert probe(tmp_path / "a.jpg").error
     assert ghostscript.exists()
 
 

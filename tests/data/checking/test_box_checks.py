@@ -12,8 +12,8 @@ from PIL import Image, ImageFile
 
 from data.checking.box_checks import inspect
 from data.dataset import Annotation
-from data.image_files.read import look_at, read_image
-from data.remarks import Notes
+from data.image_files.read import probe, read_image
+from data.remarks import Remarks
 from tests.data_sets import SIZE, draw_image
 
 
@@ -32,7 +32,7 @@ def test_the_records_boxes_lie_inside_and_each_keeps_what_belongs_to_it(tmp_path
     path = draw_image(tmp_path / "a.png")
     boxes = ((-2, -3, 30, 20), (60, 40, 90, 90), (10, 10, 20, 20), (40, 30, 70, 50))
     crowd = [False, True, False, True]
-    (found,), _ = inspect([record(path, *boxes, crowd=crowd)], Notes())
+    (found,), _ = inspect([record(path, *boxes, crowd=crowd)], Remarks())
     assert found.boxes.tolist() == [[0, 0, 30, 20], [10, 10, 20, 20], [40, 30, 64, 48]]
     assert found.boxes.dtype == np.float32
     assert found.names == ("name 0", "name 2", "name 3")
@@ -42,7 +42,7 @@ def test_the_records_boxes_lie_inside_and_each_keeps_what_belongs_to_it(tmp_path
 
 
 def test_a_box_of_next_to_no_size_stays_and_is_named(tmp_path: Path) -> None:
-    notes = Notes()
+    notes = Remarks()
     (found,), _ = inspect([record(draw_image(tmp_path / "a.png"), (0, 0, 1e-30, 1e-30))], notes)
     assert found.names == ("name 0",)
     assert "boxes less than a pixel wide or high: 1" in notes.lines()[0]
@@ -52,7 +52,7 @@ def test_a_box_of_next_to_no_size_stays_and_is_named(tmp_path: Path) -> None:
 
 
 def test_a_record_without_boxes_stays_and_learns_its_size(tmp_path: Path) -> None:
-    notes = Notes()
+    notes = Remarks()
     (found,), (picture,) = inspect([record(draw_image(tmp_path / "a.png"))], notes)
     assert found.boxes.shape == (0, 4) and found.size == picture.size == SIZE
     assert found.crowd is None and notes.lines() == ()
@@ -63,7 +63,7 @@ def test_pictures_come_back_for_all_records_and_records_for_what_can_be_read(
 ) -> None:
     paths = [draw_image(tmp_path / f"{i}.png") for i in range(3)]
     paths[1].write_bytes(b"")
-    found, pictures = inspect([record(path) for path in paths], Notes())
+    found, pictures = inspect([record(path) for path in paths], Remarks())
     assert [r.image_path for r in found] == [paths[0], paths[2]]
     assert [p.path for p in pictures] == paths
 
@@ -99,10 +99,10 @@ def test_an_orientation_is_seen_wherever_a_png_holds_it(
     at = len(content) - 12 if late else 33  # before IEND or behind IHDR
     much = chunk(b"tEXt", b"Comment\0" + bytes(5000))
     path.write_bytes(content[:at] + much + turned_by(place) + much + content[at:])
-    seen, decoded = look_at(path, annotated), look_at(path, annotated, decode=True)
+    seen, decoded = probe(path, annotated), probe(path, annotated, decode=True)
     assert seen.size == decoded.size == read_image(path, annotated).size
     assert seen.orientation == decoded.orientation == 6
-    assert look_at(path).size == SIZE[::-1]
+    assert probe(path).size == SIZE[::-1]
 
 
 def test_texts_of_a_png_that_turn_nothing_do_not_make_it_decoded(
@@ -114,7 +114,7 @@ def test_texts_of_a_png_that_turn_nothing_do_not_make_it_decoded(
     early = content[:33] + turned_by("XMP") + content[33:-12]
     path.write_bytes(early + date + content[-12:] + b"appended by a tool" * 100)
     monkeypatch.setattr(ImageFile.ImageFile, "load", None)
-    assert look_at(path).size == SIZE[::-1]
+    assert probe(path).size == SIZE[::-1]
 
 
 def test_a_png_without_its_end_is_decoded(tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ def test_a_png_without_its_end_is_decoded(tmp_path: Path) -> None:
     content = path.read_bytes()
     for cut in range(40, len(content) - 8, 7):
         path.write_bytes(content[:cut])
-        seen = look_at(path)
+        seen = probe(path)
         assert seen.error or seen.digest
 
 
@@ -139,7 +139,7 @@ def test_a_turn_that_nothing_confirms_is_counted(
     stated: tuple[int, int] | None, orientation: int, tmp_path: Path
 ) -> None:
     path = saved_turned(tmp_path / "a.jpg", orientation)
-    notes = Notes()
+    notes = Remarks()
     inspect([replace(record(path, (1, 1, 9, 9)), size=stated), record(path)], notes)
     turns = [line for line in notes.lines() if "EXIF turns" in line]
     # An image without objects has no boxes to turn.
@@ -151,7 +151,7 @@ def test_a_turn_that_nothing_confirms_is_counted(
 
 
 def test_a_box_without_area_is_never_dropped_without_a_word(tmp_path: Path) -> None:
-    notes = Notes()
+    notes = Remarks()
     (found,), _ = inspect([record(draw_image(tmp_path / "a.png"), (5, 5, 5, 9))], notes)
     assert found.names == () and "boxes without area, dropped: 1" in notes.lines()[0]
 
@@ -160,7 +160,7 @@ def test_of_very_many_places_the_first_are_kept_and_all_counted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("data.remarks.KEPT_PLACES", 3)
-    notes = Notes()
+    notes = Remarks()
     for i in range(5):
         notes.count("boxes without area", f"row {i}")
     (remark,) = notes.remarks

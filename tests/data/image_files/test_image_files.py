@@ -15,19 +15,19 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
-from data.checking.duplicates import note_copies
+from data.checking.duplicates import remark_duplicates
 from data.dataset import Dataset
 from data.image_files import read as images
 from data.image_files.read import (
-    Picture,
+    ImageProbe,
     allow_megapixels,
-    look_at,
-    look_at_all,
     max_megapixels,
+    probe,
+    probe_all,
     read_image,
 )
 from data.loader import make_loader
-from data.remarks import Notes, Severity
+from data.remarks import Remarks, Severity
 from utils.errors import UserError
 
 
@@ -52,7 +52,7 @@ def test_the_header_says_the_size_that_decoding_gives(
 ) -> None:
     path = saved(tmp_path / f"a.{suffix}", photo(1), orientation)
     size = read_image(path, annotated).size
-    seen, decoded = look_at(path, annotated), look_at(path, annotated, decode=True)
+    seen, decoded = probe(path, annotated), probe(path, annotated, decode=True)
     assert seen.size == decoded.size == size and seen.error == ""
     if suffix != "tif":  # Pillow turns it and does not tell
         assert seen.stored == decoded.stored == (64, 48)
@@ -69,8 +69,8 @@ def test_a_whole_jpeg_or_png_is_not_decoded(
     path = tmp_path / f"a.{suffix}"
     photo(1).save(path)
     monkeypatch.setattr(ImageFile.ImageFile, "load", None)
-    assert look_at(path).size == (64, 48)
-    assert look_at(path, decode=True).size is None
+    assert probe(path).size == (64, 48)
+    assert probe(path, decode=True).size is None
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "webp", "bmp", "gif"])
@@ -82,7 +82,7 @@ def test_a_truncated_file_is_seen_without_being_asked_to_decode(
     photo(1, (200, 150)).save(path)
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * share)])
-    assert look_at(path).size is None and look_at(path).error
+    assert probe(path).size is None and probe(path).error
     with pytest.raises(UserError, match=f"a.{suffix}"):
         read_image(path)
 
@@ -91,7 +91,7 @@ def test_data_that_a_camera_appends_are_no_damage(tmp_path: Path) -> None:
     path = tmp_path / "a.jpg"
     photo(1).save(path)
     path.write_bytes(path.read_bytes() + b"SEFT" * 600)
-    assert look_at(path).size == (64, 48)
+    assert probe(path).size == (64, 48)
 
 
 def test_many_are_looked_at_in_their_order_and_counted(tmp_path: Path) -> None:
@@ -100,7 +100,7 @@ def test_many_are_looked_at_in_their_order_and_counted(tmp_path: Path) -> None:
         photo(i, (20 + i, 20)).save(path)
     paths[7].unlink()
     seen: list[int] = []
-    found = look_at_all([(path, None) for path in paths], progress=seen.append)
+    found = probe_all([(path, None) for path in paths], progress=seen.append)
     assert seen == list(range(1, 21)) and [p.path for p in found] == paths
     assert [p.size for p in found] == [None if i == 7 else (20 + i, 20) for i in range(20)]
     assert found[7].error == "the file is missing"
@@ -119,9 +119,9 @@ def test_the_threads_are_as_many_as_the_processors_this_process_may_use(
     monkeypatch.setattr(images, "ThreadPoolExecutor", Pool)
     monkeypatch.setattr(os, "cpu_count", lambda: 64)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3, 5, 7}, raising=False)
-    look_at_all([])
+    probe_all([])
     monkeypatch.delattr(os, "sched_getaffinity")
-    look_at_all([])
+    probe_all([])
     assert started == [3, 1, 64, 1]
 
 
@@ -142,16 +142,16 @@ def test_large_pictures_are_decoded_one_at_a_time_in_one_thread(
 
     monkeypatch.setattr(images, "decode_rgb", decode_slowly)
     monkeypatch.setattr(images, "processors", lambda: 6)
-    monkeypatch.setattr(images, "LARGE_PICTURE", 64 * 48 - 1)
+    monkeypatch.setattr(images, "LARGE_IMAGE", 64 * 48 - 1)
     paths = [tmp_path / f"{i}.png" for i in range(12)]
     for path in paths:
         photo(1).save(path)
     (tmp_path / "0.png").write_bytes(b"")
-    found = look_at_all([(path, None) for path in paths], decode=True)
+    found = probe_all([(path, None) for path in paths], decode=True)
     assert [bool(picture.digest) for picture in found] == [False] + [True] * 11
     assert max(counts) == 1 and len(threads) == 1
-    monkeypatch.setattr(images, "LARGE_PICTURE", 64 * 48)
-    look_at_all([(path, None) for path in paths], decode=True)
+    monkeypatch.setattr(images, "LARGE_IMAGE", 64 * 48)
+    probe_all([(path, None) for path in paths], decode=True)
     assert max(counts) > 1
 
 
@@ -164,9 +164,9 @@ def test_a_large_picture_is_looked_at_without_copies_of_it(
     if mode == "I;16":
         image = Image.fromarray(np.asarray(image.convert("L")).astype(np.uint16) * 257)
     image.save(tmp_path / "a.png", compress_level=1)
-    look_at(tmp_path / "a.png", decode=True)
+    probe(tmp_path / "a.png", decode=True)
     tracemalloc.start()
-    look_at(tmp_path / "a.png", decode=True)
+    probe(tmp_path / "a.png", decode=True)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < bytes_a_pixel * 2000 * 1500
@@ -216,7 +216,7 @@ def test_grey_of_no_known_scale_is_one_error_with_file_and_mode(
     with pytest.raises(UserError) as caught:
         read_image(path)
     assert str(path) in str(caught.value) and f"mode {mode} with values from" in str(caught.value)
-    assert "\n" not in str(caught.value) and f"mode {mode}" in look_at(path).error
+    assert "\n" not in str(caught.value) and f"mode {mode}" in probe(path).error
 
 
 def test_sixteen_bits_of_a_pgm_are_scaled_by_their_range_and_not_by_what_is_in_it(
@@ -254,11 +254,11 @@ def test_a_loader_s_process_keeps_the_limit_that_was_set(
 
 
 def copies(train: list[Path], validation: list[Path]) -> tuple[str, ...]:
-    notes = Notes()
-    looks: list[list[Picture]] = [
-        look_at_all([(p, None) for p in paths], decode=True) for paths in (train, validation)
+    notes = Remarks()
+    looks: list[list[ImageProbe]] = [
+        probe_all([(p, None) for p in paths], decode=True) for paths in (train, validation)
     ]
-    note_copies(looks[0], looks[1], notes)
+    remark_duplicates(looks[0], looks[1], notes)
     return notes.lines()
 
 
@@ -303,17 +303,17 @@ def test_the_nearest_is_found_in_whatever_blocks(
     ]
     # As near to the last as to the first of two: the first is told.
     train.append(replace(train[3], path=Path("twin")))
-    notes = Notes()
-    note_copies(train, [*hashed(4, seed=9), *validation], notes)
+    notes = Remarks()
+    remark_duplicates(train, [*hashed(4, seed=9), *validation], notes)
     (remark,) = notes.of(Severity.WARNING)
     assert remark.places == [f"v{i} looks like {10 - i}" for i in range(11)]
 
 
-def hashed(count: int, seed: int = 0) -> list[Picture]:
+def hashed(count: int, seed: int = 0) -> list[ImageProbe]:
     """Pictures that look like nothing else, without pixels."""
     signs = np.random.default_rng(seed).integers(0, 2**63, (count, 4), dtype=np.uint64)
     return [
-        Picture(Path(f"{i}"), (64, 48), digest=b"%d %d" % (seed, i), gradients=row, contrast=50)
+        ImageProbe(Path(f"{i}"), (64, 48), digest=b"%d %d" % (seed, i), gradients=row, contrast=50)
         for i, row in enumerate(signs)
     ]
 
@@ -321,7 +321,7 @@ def hashed(count: int, seed: int = 0) -> list[Picture]:
 def test_the_memory_of_comparing_does_not_grow_with_the_data_set() -> None:
     train, validation = hashed(12_000), hashed(300, seed=1)
     tracemalloc.start()
-    note_copies(train, validation, Notes())
+    remark_duplicates(train, validation, Remarks())
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 60_000_000  # all of one side at once would be 98 MB and more
