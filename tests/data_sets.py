@@ -12,7 +12,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from data import open_dataset
-from data.dataset import Annotation
+from data.dataset import Annotation, Dataset
 from utils.errors import UserError
 
 SIZE = (64, 48)
@@ -144,6 +144,12 @@ def save_oriented(path: Path, image: Image.Image, orientation: int, **options: A
     return path
 
 
+def photo(number: int, size: tuple[int, int] = SIZE) -> Image.Image:
+    """A smooth scene that no other number gives."""
+    pixels = np.random.default_rng(number).integers(0, 256, (9, 12, 3), dtype=np.uint8)
+    return Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC)
+
+
 def annotation(
     path: Path, things: Sequence[Thing] = (), size: tuple[int, int] | None = None
 ) -> Annotation:
@@ -157,6 +163,16 @@ def annotation(
         size=size,
         source=f"{path.stem}.xml",
     )
+
+
+def seven_cards(folder: Path) -> Dataset:
+    """Seven pictures of different sizes; the third and the sixth are empty."""
+    records = []
+    for i in range(7):
+        things = [] if i % 3 == 2 else [ACE, KING][: 1 + i % 2]
+        path = draw_image(folder / f"{i}.png", things, (64 + 2 * i, 48 + i))
+        records.append(annotation(path, things))
+    return Dataset(records, ["king", "ace"])
 
 
 def refusal(path: str | Path, **options: Any) -> str:
