@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
-from data.dataset import DataSplits
-from data.source import DataSource, describe_splits, match_classes
+from data.source import DataSource
 from evaluation.console_report import say_findings, say_metrics, say_threshold
 from evaluation.detector_metrics import detector_metrics
 from evaluation.measure import measure
@@ -16,7 +14,7 @@ from model.checkpoint import Checkpoint, load_checkpoint
 from model.efficient_retinanet import describe_parameters
 from training.lost_images import LostImages
 from utils.config import Config
-from utils.console import progress_bar, say
+from utils.console import say
 from utils.gpu_check import make_guard
 from utils.hardware import Machine
 from utils.lightning_setup import quieten_libraries, readable_failures
@@ -38,7 +36,17 @@ def launch(config: Config) -> int:
     checkpoint.refuse_contradictions(
         model_name=config.model, image_size=config.image_size, anchor_scale=config.anchor_scale
     )
-    splits = _open_data(config, checkpoint)
+    source = DataSource.choose(
+        config.path, description.data, checkpoint=checkpoint.path, on_bad_image=config.on_bad_image
+    )
+    if not config.path:
+        say("note", "-p is not given: the data set that the checkpoint remembers is taken")
+    splits = source.open_for_run(
+        config.cache_folder,
+        overfit=config.overfit,
+        class_names=description.class_names,
+        checkpoint=checkpoint.path,
+    )
     folder = make_folder(_output_folder(config, checkpoint))
     model = checkpoint.build_model()
     parameters = describe_parameters(model)
@@ -84,26 +92,3 @@ def _output_folder(config: Config, checkpoint: Checkpoint) -> Path:
     if config.path or remembered:
         refuse_inside(folder, data, "the data set")
     return folder
-
-
-def _open_data(config: Config, checkpoint: Checkpoint) -> DataSplits:
-    """The data of ``-p`` or that the checkpoint remembers, labelled by the checkpoint's classes."""
-    remembered = checkpoint.description.data
-    if config.path:
-        path = str(Path(config.path).resolve())
-        try:
-            source = DataSource(**{**remembered, "path": path})
-        except TypeError:  # a checkpoint of another program, or of none
-            source = DataSource(path)
-    else:
-        source = DataSource.remembered(remembered, str(checkpoint.path))
-        say("note", "-p is not given: the data set that the checkpoint remembers is taken")
-    if config.on_bad_image is not None:
-        source = dataclasses.replace(source, skip_bad_images=config.on_bad_image == "skip")
-    with progress_bar("images") as progress:
-        splits = source.open(config.cache_folder, progress, overfit=config.overfit)
-    names = checkpoint.description.class_names
-    splits = match_classes(splits, names, f"the checkpoint {checkpoint.path}")
-    for label, text in describe_splits(splits, source):
-        say(label, text)
-    return splits

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from data.image_files.find import Found, describe_others, find_pictures
+from data.image_files.find import ImageFiles, describe_others, find_images
 from model.checkpoint import Checkpoint, load_checkpoint
 from model.efficient_retinanet import describe_parameters
 from prediction.inference import Prediction, predict
@@ -42,7 +42,7 @@ def launch(config: Config) -> int:
         model_name=config.model, image_size=config.image_size, anchor_scale=config.anchor_scale
     )
     source = Path(config.predict or "").expanduser()
-    found = find_pictures(source)
+    found = find_images(source)
     threshold = checkpoint.threshold(config.score_threshold)
     model = checkpoint.build_model(min(MODEL_THRESHOLD, threshold))
     folder = _output_folder(config.output, checkpoint.path.parent, source)
@@ -88,7 +88,7 @@ def launch(config: Config) -> int:
 def _write_all(
     predictions: Iterator[Prediction],
     results: Results,
-    found: Found,
+    found: ImageFiles,
     batch_size: int,
     rest: Callable[[], None],
 ) -> None:
@@ -105,7 +105,7 @@ def _write_all(
                 rest()
 
 
-def _say_found(found: Found) -> None:
+def _say_found(found: ImageFiles) -> None:
     say("pictures", f"{len(found.paths)} in {found.root}{describe_others(found.others)}")
     for folder, reason in found.unlisted:
         say("failed", f"{folder}: {reason}")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytorch_lightning as pl
 
 from data.dataset import DataSplits
-from data.source import DataSource, describe_splits, keep_decoded, match_classes
+from data.source import DataSource, keep_decoded
 from model.checkpoint import Checkpoint, DetectorDescription, load_checkpoint, refuse_to_resume
 from model.efficient_retinanet import describe_parameters
 from model.lightning_trainer import DetectorModule, Recipe
@@ -22,7 +22,7 @@ from training.low_map import LowMapDiagnosis
 from training.pretrain_crops import CropPlan, pretrain_on_crops
 from training.starting_point import load_start, new_detector
 from utils.config import Config
-from utils.console import progress_bar, say
+from utils.console import say
 from utils.gpu_check import make_guard
 from utils.hardware import Machine, available_memory
 from utils.lightning_setup import quieten_libraries
@@ -106,21 +106,22 @@ def _starting_checkpoint(config: Config, last: Path | None) -> Checkpoint | None
 
 def _open_data(config: Config, start: Checkpoint | None) -> tuple[DataSource, DataSplits]:
     """The data set of ``-p``, else the one a checkpoint remembers, else drawn cards."""
-    skip = config.on_bad_image == "skip"
-    if start and not config.path:
-        source = DataSource.remembered(start.description.data, str(start.path))
-        if config.on_bad_image is not None:  # else it is as the checkpoint remembers
-            source = dataclasses.replace(source, skip_bad_images=skip)
-    else:
-        path = str(Path(config.path).resolve()) if config.path else None
-        source = DataSource(path, config.demo_images, config.validation_fraction, config.seed, skip)
-    with progress_bar("images") as progress:
-        splits = source.open(config.cache_folder, progress, overfit=config.overfit)
-    known = start.description.class_names if start else ()
-    if start and (config.resume or set(known) == set(splits.class_names)):
-        splits = match_classes(splits, known, str(start.path))
-    for label, text in describe_splits(splits, source):
-        say(label, text)
+    source = DataSource.choose(
+        config.path,
+        start.description.data if start and not config.path else None,
+        checkpoint=start.path if start else "",
+        on_bad_image=config.on_bad_image,
+        images=config.demo_images,
+        validation_fraction=config.validation_fraction,
+        seed=config.seed,
+    )
+    splits = source.open_for_run(
+        config.cache_folder,
+        overfit=config.overfit,
+        class_names=start.description.class_names if start else (),
+        checkpoint=start.path if start else "",
+        other_classes=not config.resume,
+    )
     if config.cache:
         splits, outcome = keep_decoded(splits, available_memory(), config.workers)
         say("cache", outcome)
@@ -142,14 +143,14 @@ def _detector(
             data=data,
         )
         return new_detector(description, config.backbone_weights)
-    old = start.description
+    old, layers = start.description, config.trainable_layers
+    if layers is None:
+        layers = old.trainable_layers
     description = dataclasses.replace(
         old,
         class_names=class_names,
         image_size=config.image_size or old.image_size,
-        trainable_layers=old.trainable_layers
-        if config.trainable_layers is None
-        else config.trainable_layers,
+        trainable_layers=layers,
         data=data,
     )
     return description, description.build()

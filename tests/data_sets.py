@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import pytest
 from PIL import Image, ImageDraw
+
+from data import open_dataset
+from data.dataset import Annotation, Dataset
+from utils.errors import UserError
 
 SIZE = (64, 48)
 COLOURS = {"ace": "red", "king": "blue", "queen": "green", "cat": "orange", "dog": "brown"}
@@ -94,3 +102,95 @@ def write_voc(
     for name, ids in (lists or {}).items():
         write_text(year / "ImageSets" / "Main" / f"{name}.txt", "\n".join(ids) + "\n")
     return year
+
+
+def coco_content(
+    pictures: Pictures, ids: Mapping[str, int], sizes: Mapping[str, tuple[int, int]] | None = None
+) -> dict[str, Any]:
+    """What a COCO file holds; image ids neither start at 1 nor follow one another.
+
+    ids: of the categories by name. sizes: of the images by name, by default all ``SIZE``.
+    """
+    images = [
+        {"id": 7 + 10 * i, "file_name": name, "width": width, "height": height}
+        for i, name in enumerate(pictures)
+        for width, height in [(sizes or {}).get(name, SIZE)]
+    ]
+    annotations = [
+        {
+            "id": 100 * image["id"] + k,
+            "image_id": image["id"],
+            "category_id": ids[name],
+            "bbox": [x0, y0, x1 - x0, y1 - y0],
+            "area": (x1 - x0) * (y1 - y0),
+            "iscrowd": 0,
+        }
+        for image, things in zip(images, pictures.values(), strict=True)
+        for k, (name, x0, y0, x1, y1) in enumerate(things)
+    ]
+    categories = [{"id": i, "name": n, "supercategory": "cards"} for n, i in ids.items()]
+    return {"images": images, "annotations": annotations, "categories": categories}
+
+
+def write_json(path: Path, content: object) -> Path:
+    return write_text(path, json.dumps(content))
+
+
+def save_oriented(path: Path, image: Image.Image, orientation: int, **options: Any) -> Path:
+    """Save an image with an orientation in its EXIF data."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    image.save(path, exif=exif, **options)
+    return path
+
+
+def photo(number: int, size: tuple[int, int] = SIZE) -> Image.Image:
+    """A smooth scene that no other number gives."""
+    pixels = np.random.default_rng(number).integers(0, 256, (9, 12, 3), dtype=np.uint8)
+    return Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC)
+
+
+def annotation(
+    path: Path, things: Sequence[Thing] = (), size: tuple[int, int] | None = None
+) -> Annotation:
+    """A record; every second object is difficult."""
+    names = tuple(name for name, *_ in things)
+    return Annotation(
+        image_path=path,
+        boxes=np.array([box for _, *box in things], dtype=np.float32).reshape(-1, 4),
+        names=names,
+        difficult=np.arange(len(names)) % 2 == 1,
+        size=size,
+        source=f"{path.stem}.xml",
+    )
+
+
+def seven_cards(folder: Path) -> Dataset:
+    """Seven pictures of different sizes; the third and the sixth are empty."""
+    records = []
+    for i in range(7):
+        things = [] if i % 3 == 2 else [ACE, KING][: 1 + i % 2]
+        path = draw_image(folder / f"{i}.png", things, (64 + 2 * i, 48 + i))
+        records.append(annotation(path, things))
+    return Dataset(records, ["king", "ace"])
+
+
+def refusal(path: str | Path, **options: Any) -> str:
+    """The one line with which a data set is refused."""
+    with pytest.raises(UserError) as caught:
+        open_dataset(path, **options)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def snapshot(folder: Path) -> dict[str, tuple[bytes | None, int, int]]:
+    """Bytes, time and rights of everything in the folder."""
+    return {
+        str(p): (p.read_bytes() if p.is_file() else None, p.lstat().st_mtime_ns, p.lstat().st_mode)
+        for p in [folder, *sorted(folder.rglob("*"))]
+    }
+
+
+def image_names(*datasets: Any) -> list[str]:
+    """The file names of the images, in their order."""
+    return [a.image_path.name for dataset in datasets for a in dataset.annotations]

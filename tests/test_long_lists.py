@@ -15,7 +15,7 @@ from data.checking.check import check_dataset
 from data.dataset import Annotation, Dataset
 from data.reading import class_names
 from data.reading.class_names import remark_names
-from data.remarks import KEPT_PLACES, LISTED, LONGEST_ITEM, NAMES_ALL, Notes, Severity, listed
+from data.remarks import KEPT_PLACES, LISTED, LONGEST_ITEM, NAMES_ALL, Remarks, Severity, listed
 from tests.data_sets import ACE, KING, csv_text, write_cards, write_charlotte, write_text, xml_text
 from utils.errors import LONGEST_LINE, LONGEST_LIST, UserError, did_you_mean, shortened
 
@@ -137,20 +137,20 @@ def test_a_class_list_that_does_not_fit_names_the_unknown_classes() -> None:
 
 
 def test_what_else_is_wrong_is_counted_beside_what_is_named() -> None:
-    notes = Notes(collecting=True)
+    notes = Remarks(collecting=True)
     notes.count_all("names not in the list", ["one", "two"], Severity.ERROR)
     notes.error("a.xml: inverted")
     with pytest.raises(UserError) as caught:
         notes.refuse("/data", skip_bad_images=False)
     assert str(caught.value) == f"/data: 2 names not in the list: one, two (1 more; {NAMES_ALL})"
     with pytest.raises(UserError, match="^names not in the list: one, two$"):
-        Notes().count_all("names not in the list", ["one", "two"], Severity.ERROR)
+        Remarks().count_all("names not in the list", ["one", "two"], Severity.ERROR)
     notes.count_all("nothing", [])
     assert len(notes.remarks) == 2
 
 
 def test_places_that_were_not_kept_are_counted_among_the_others() -> None:
-    notes = Notes()
+    notes = Remarks()
     for i in range(KEPT_PLACES + 7):
         notes.count("image(s) lost", f"{i}.jpg", Severity.BAD_IMAGE)
     (line,) = notes.lines()
@@ -188,7 +188,7 @@ def test_no_line_of_an_annotation_is_endless(told_in: str, tmp_path: Path) -> No
 
 
 def test_long_names_take_no_more_memory_than_short_ones() -> None:
-    notes = Notes()
+    notes = Remarks()
     for i in range(50):
         notes.count("boxes without area, dropped", f"line {i}, {'n' * 100_000}")
     notes.count("k" * 100_000, "a")
@@ -229,7 +229,7 @@ def counts_of(names: list[str]) -> dict[str, int]:
 
 def test_endless_names_are_not_compared(compared: list[tuple[str, int]]) -> None:
     counts = counts_of([f"{i}{'ab' * 1500}" for i in range(20)]) | {"knig": 1, "king": 100}
-    notes = Notes()
+    notes = Remarks()
     remark_names(list(counts), counts, {}, notes)
     assert [word for word, _ in compared] == ["knig", "king"]
     assert len(notes.lines()) == 1 and "did you mean 'king'" in notes.lines()[0]
@@ -239,11 +239,11 @@ def test_endless_names_are_not_compared(compared: list[tuple[str, int]]) -> None
 
 def test_the_pairs_of_names_that_are_compared_are_bounded(compared: list[tuple[str, int]]) -> None:
     counts = counts_of([f"class {'ab'[i % 2] * i}" for i in range(60)])
-    remark_names(list(counts), counts, {}, Notes())
+    remark_names(list(counts), counts, {}, Remarks())
     assert 0 < sum(among for _, among in compared) <= 60**2
     compared.clear()
     counts = counts_of([f"class {chr(0x4E00 + i)}" for i in range(2000)])
-    remark_names(list(counts), counts, {}, Notes())
+    remark_names(list(counts), counts, {}, Remarks())
     assert sum(among for _, among in compared) <= class_names.MOST_PAIRS
 
 

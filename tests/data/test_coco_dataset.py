@@ -4,7 +4,6 @@ import contextlib
 import copy
 import dataclasses
 import io
-import json
 import random
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -20,7 +19,20 @@ from data.coco_dataset import CocoDataset
 from data.dataset import DataSplits
 from evaluation.metrics.coco import CocoEvaluation
 from evaluation.metrics.results import ImageResult
-from tests.data_sets import ACE, KING, SIZE, Pictures, Thing, draw_image, write_text
+from tests.data_sets import (
+    ACE,
+    KING,
+    SIZE,
+    Pictures,
+    Thing,
+    coco_content,
+    draw_image,
+    image_names,
+    refusal,
+    snapshot,
+    write_json,
+    write_text,
+)
 from utils.errors import UserError
 
 DECIMAL: Thing = ("ace", 3.25, 5.1, 20.7, 31.3)
@@ -29,71 +41,35 @@ VAL: Pictures = {"d.jpg": [KING], "e.jpg": [ACE]}
 IDS = {"king": 3, "ace": 90}
 
 
-def coco(pictures: Pictures, ids: Mapping[str, int] = IDS) -> dict[str, Any]:
-    """What a COCO file holds; image ids neither start at 1 nor follow one another."""
-    images = [
-        {"id": 7 + 10 * i, "file_name": name, "width": SIZE[0], "height": SIZE[1]}
-        for i, name in enumerate(pictures)
-    ]
-    annotations = [
-        {
-            "id": 100 * image["id"] + k,
-            "image_id": image["id"],
-            "category_id": ids[name],
-            "bbox": [x0, y0, x1 - x0, y1 - y0],
-            "area": (x1 - x0) * (y1 - y0),
-            "iscrowd": 0,
-        }
-        for image, things in zip(images, pictures.values(), strict=True)
-        for k, (name, x0, y0, x1, y1) in enumerate(things)
-    ]
-    categories = [{"id": i, "name": n, "supercategory": "cards"} for n, i in ids.items()]
-    return {"images": images, "annotations": annotations, "categories": categories}
-
-
-def write_coco(
-    path: Path, content: object, images: Path | None, pictures: Pictures = TRAIN
-) -> Path:
+def write_split(
+    json_path: Path, images: Path, pictures: Pictures = TRAIN, ids: Mapping[str, int] = IDS
+) -> None:
     """One JSON, and its pictures into ``images``."""
-    write_text(path, json.dumps(content))
-    for name, things in pictures.items() if images else ():
-        draw_image(images / name, things)  # type: ignore[operator]
-    return path
+    write_json(json_path, coco_content(pictures, ids))
+    for name, things in pictures.items():
+        draw_image(images / name, things)
 
 
 def write_both(folder: Path) -> Path:
     """The layout of the download: annotations/instances_*2017.json, train2017/ and val2017/."""
     for split, pictures in (("train", TRAIN), ("val", VAL)):
-        path = folder / "annotations" / f"instances_{split}2017.json"
-        write_coco(path, coco(pictures), folder / f"{split}2017", pictures)
+        json_path = folder / "annotations" / f"instances_{split}2017.json"
+        write_split(json_path, folder / f"{split}2017", pictures)
     return folder
 
 
 def write_one(folder: Path, edit: Callable[[dict[str, Any]], object] | None = None) -> Path:
     """A single JSON without a split, edited, and its images."""
-    content = coco(TRAIN)
+    content = coco_content(TRAIN, IDS)
+    write_split(folder / "annotations" / "instances_default.json", folder / "images")
     if edit:
         edit(content)
-    write_coco(folder / "annotations" / "instances_default.json", content, folder / "images")
+        write_json(folder / "annotations" / "instances_default.json", content)
     return folder
 
 
 def error(path: Path) -> str:
-    with pytest.raises(UserError) as caught:
-        open_dataset(path, validation_fraction=0.3)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
-
-
-def names(dataset: Any) -> list[str]:
-    return [a.image_path.name for a in dataset.annotations]
-
-
-def snapshot(folder: Path) -> dict[str, tuple[int, bytes]]:
-    return {
-        str(p): (p.stat().st_mtime_ns, p.read_bytes() if p.is_file() else b"")
-        for p in [folder, *folder.rglob("*")]
-    }
+    return refusal(path, validation_fraction=0.3)
 
 
 def test_the_download_is_recognised_read_and_left_alone(tmp_path: Path) -> None:
@@ -101,7 +77,8 @@ def test_the_download_is_recognised_read_and_left_alone(tmp_path: Path) -> None:
     before = snapshot(tmp_path)
     splits = open_dataset(tmp_path)
     assert splits.layout == "COCO" and isinstance(splits.train, CocoDataset)
-    assert names(splits.train) == list(TRAIN) and names(splits.validation) == list(VAL)
+    assert image_names(splits.train, splits.validation) == [*TRAIN, *VAL]
+    assert len(splits.train) == 3
     assert splits.train.annotations[0].size == SIZE
     assert snapshot(tmp_path) == before
 
@@ -131,17 +108,17 @@ def test_boxes_are_those_that_pycocotools_loads(tmp_path: Path) -> None:
 
 def test_splits_that_number_the_same_names_differently_agree(tmp_path: Path) -> None:
     write_both(tmp_path)
-    other = coco(VAL, {"ace": 3, "king": 90})
-    write_coco(tmp_path / "annotations/instances_val2017.json", other, None)
+    other = coco_content(VAL, {"ace": 3, "king": 90})
+    write_json(tmp_path / "annotations/instances_val2017.json", other)
     assert [a.names for a in open_dataset(tmp_path).validation.annotations] == [("king",), ("ace",)]
 
 
 def test_the_export_with_a_file_in_each_split_folder_is_read(tmp_path: Path) -> None:
     for split, pictures in (("train", TRAIN), ("valid", VAL), ("test", VAL)):
         folder = tmp_path / split
-        write_coco(folder / "_annotations.coco.json", coco(pictures), folder, pictures)
+        write_split(folder / "_annotations.coco.json", folder, pictures)
     splits = open_dataset(tmp_path)
-    assert names(splits.train) == list(TRAIN)
+    assert image_names(splits.train) == list(TRAIN)
     assert splits.validation.annotations[0].image_path == tmp_path / "valid" / "d.jpg"
     assert any(n == "not used: test/_annotations.coco.json" for n in splits.notes)
 
@@ -163,9 +140,9 @@ def test_the_export_with_a_file_in_each_split_folder_is_read(tmp_path: Path) -> 
 def test_what_tools_export_without_a_validation_split_is_split_by_seed(
     tmp_path: Path, json_name: str, images: str
 ) -> None:
-    write_coco(tmp_path / json_name, coco(TRAIN), tmp_path / images)
+    write_split(tmp_path / json_name, tmp_path / images)
     splits = open_dataset(tmp_path, validation_fraction=0.3)
-    assert sorted(names(splits.train) + names(splits.validation)) == list(TRAIN)
+    assert sorted(image_names(splits.train, splits.validation)) == list(TRAIN)
     assert len(splits.validation) == 1 and any("set aside" in n for n in splits.notes)
 
 
@@ -179,7 +156,7 @@ def test_files_of_other_tasks_are_passed_over_and_two_for_one_split_refused(tmp_
 
 
 def test_a_validation_file_alone_is_no_data_set_to_train_on(tmp_path: Path) -> None:
-    write_coco(tmp_path / "annotations/val.json", coco(TRAIN), tmp_path / "val")
+    write_split(tmp_path / "annotations/val.json", tmp_path / "val")
     assert "no COCO file for training; found annotations/val.json" in error(tmp_path)
 
 
@@ -187,17 +164,17 @@ def test_a_validation_file_alone_is_no_data_set_to_train_on(tmp_path: Path) -> N
 def test_an_image_is_looked_up_by_the_last_part_of_its_path(tmp_path: Path, stated: str) -> None:
     write_one(tmp_path, lambda c: c["images"][0].update(file_name=stated))
     splits = open_dataset(tmp_path, validation_fraction=0.3)
-    assert sorted(names(splits.train) + names(splits.validation)) == list(TRAIN)
+    assert sorted(image_names(splits.train, splits.validation)) == list(TRAIN)
 
 
 def test_equal_names_in_stated_folders_are_different_images(tmp_path: Path) -> None:
     pictures: Pictures = {"one/a.jpg": [ACE], "two\\a.jpg": [KING]}
-    write_coco(tmp_path / "annotations/train.json", coco(pictures), None)
-    write_coco(tmp_path / "annotations/val.json", coco({"v.jpg": [ACE]}), None)
+    write_json(tmp_path / "annotations/train.json", coco_content(pictures, IDS))
+    write_json(tmp_path / "annotations/val.json", coco_content({"v.jpg": [ACE]}, IDS))
     for name in ("train/one/a.jpg", "train/two/a.jpg", "val/v.jpg"):
         draw_image(tmp_path / name)
-    found = [a.image_path.parent.name for a in open_dataset(tmp_path).train.annotations]
-    assert found == ["one", "two"]
+    folders = [a.image_path.parent.name for a in open_dataset(tmp_path).train.annotations]
+    assert folders == ["one", "two"]
 
 
 def test_splits_numbered_alike_never_take_each_others_images(tmp_path: Path) -> None:
@@ -248,13 +225,13 @@ def crowd(image_id: int, category_id: int, bbox: list[float]) -> dict[str, Any]:
 
 
 def write_crowds(folder: Path) -> DataSplits:
-    """A crowd of kings on the first image of each split, and one of a class that nobody learns."""
+    """A crowd of kings on the first image of each split, and one of a class that is not learnt."""
     write_both(folder)
     for split, pictures in (("train", TRAIN), ("val", VAL)):
-        content = coco(pictures, {**IDS, "joker": 4})
+        content = coco_content(pictures, {**IDS, "joker": 4})
         content["annotations"].insert(0, crowd(7, IDS["king"], [0, 0, 25, 40]))
         content["annotations"].append(crowd(17, 4, [0, 0, 25, 40]))
-        write_coco(folder / f"annotations/instances_{split}2017.json", content, None)
+        write_json(folder / f"annotations/instances_{split}2017.json", content)
     return open_dataset(folder)
 
 
@@ -304,8 +281,8 @@ def test_where_images_are_set_aside_their_crowds_go_to_validation_alone(tmp_path
 
 def test_a_class_that_only_validation_has_is_an_error(tmp_path: Path) -> None:
     write_both(tmp_path)
-    content = coco({"d.jpg": [("kings", 1, 1, 9, 9)], "e.jpg": []}, {"kings": 1})
-    write_coco(tmp_path / "annotations/instances_val2017.json", content, None)
+    content = coco_content({"d.jpg": [("kings", 1, 1, 9, 9)], "e.jpg": []}, {"kings": 1})
+    write_json(tmp_path / "annotations/instances_val2017.json", content)
     message = error(tmp_path)
     assert "'kings' in 1 object(s)" in message and "did you mean 'king'?" in message
 
@@ -323,7 +300,7 @@ def first(key: str, **values: object) -> Callable[[dict[str, Any]], object]:
 
 
 @pytest.mark.parametrize(
-    ("edit", "said"),
+    ("edit", "problem"),
     [
         (first("annotations", image_id=8), "annotation 700: image_id 8 is not among the images"),
         (first("annotations", category_id=1), "annotation 700: category_id 1 is not among"),
@@ -351,15 +328,15 @@ def first(key: str, **values: object) -> Callable[[dict[str, Any]], object]:
         (lambda c: c.update(annotations=[]), "training split has 3 image(s) without any object"),
     ],
 )
-def test_what_is_wrong_is_said_with_file_and_object(
-    tmp_path: Path, edit: Callable[[dict[str, Any]], object], said: str
+def test_what_is_wrong_is_shown_with_file_and_object(
+    tmp_path: Path, edit: Callable[[dict[str, Any]], object], problem: str
 ) -> None:
     message = error(write_one(tmp_path, edit))
-    assert said in message and str(tmp_path) in message
+    assert problem in message and str(tmp_path) in message
 
 
 @pytest.mark.parametrize(
-    ("raw", "said"),
+    ("raw", "problem"),
     [
         (b"", "not readable as JSON"),
         (b'{"images": [', "not readable as JSON"),
@@ -370,10 +347,10 @@ def test_what_is_wrong_is_said_with_file_and_object(
         (b'{"caption": "\xff"}', "not UTF-8"),
     ],
 )
-def test_a_file_that_is_no_coco_is_one_line(tmp_path: Path, raw: bytes, said: str) -> None:
+def test_a_file_that_is_no_coco_is_one_line(tmp_path: Path, raw: bytes, problem: str) -> None:
     (write_one(tmp_path) / "annotations" / "instances_default.json").write_bytes(raw)
     message = error(tmp_path)
-    assert said in message and "instances_default.json" in message
+    assert problem in message and "instances_default.json" in message
 
 
 def test_a_byte_order_mark_is_no_obstacle(tmp_path: Path) -> None:
@@ -406,7 +383,7 @@ def test_whatever_is_changed_in_a_file_gives_a_data_set_or_our_own_error(tmp_pat
     path = tmp_path / "annotations" / "instances_default.json"
     random_, outcomes = random.Random(0), {True: 0, False: 0}
     for _ in range(400):
-        write_text(path, json.dumps(mutated(mutated(coco(TRAIN), random_), random_)))
+        write_json(path, mutated(mutated(coco_content(TRAIN, IDS), random_), random_))
         try:
             splits = open_dataset(tmp_path, validation_fraction=0.3)
         except UserError as caught:
