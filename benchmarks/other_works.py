@@ -21,7 +21,8 @@ from data import open_dataset
 from data.augmentation import TrainingTransform, training_canvas
 from data.dataset import Dataset
 from data.loader import collate_fn, make_loader
-from evaluation.metrics.coco import ImageResult, coco_metrics
+from evaluation.metrics.coco import CocoEvaluation
+from evaluation.metrics.results import Detections, GroundTruth, ImageResult
 from model.checkpoint import load_checkpoint
 from model.for_inference import for_inference
 from utils.hardware import Machine
@@ -92,9 +93,8 @@ def _image(random: np.random.Generator, number: int, classes: int) -> ImageResul
     boxes[:, 2:] = np.maximum(boxes[:, 2:], boxes[:, :2] + 1)
     labels = np.where(is_near, true_labels[near], random.integers(1, classes + 1, 100))
     scores = random.random(100)
-    return ImageResult(
-        number, true_boxes, true_labels, np.zeros(count, dtype=bool), boxes, scores, labels
-    )
+    truth = GroundTruth(true_boxes, true_labels, np.zeros(count, dtype=bool))
+    return ImageResult(number, truth, Detections(boxes, scores, labels))
 
 
 def scorers(images: int, classes: int = 20) -> dict[str, Callable[[], np.ndarray]]:
@@ -106,7 +106,7 @@ def scorers(images: int, classes: int = 20) -> dict[str, Callable[[], np.ndarray
     prepared = official_input(results, classes)
     return {
         PYCOCOTOOLS: lambda: np.asarray(evaluated(*copy.deepcopy(prepared)).stats),
-        OURS: lambda: np.asarray(coco_metrics(results, names).summary),
+        OURS: lambda: np.asarray(CocoEvaluation(results, names).metrics.summary),
     }
 
 
@@ -121,7 +121,7 @@ def validation_map(checkpoint: Path, cards: Path, machine: Machine) -> float:
         with machine.autocast():
             found = detector([image.to(machine.device) for image in images])
         results += map(ImageResult.from_tensors, targets, found)
-    return coco_metrics(results, names).map
+    return CocoEvaluation(results, names).metrics.map
 
 
 def starters() -> dict[str, Callable[[], Any]]:

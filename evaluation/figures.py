@@ -117,10 +117,10 @@ def recall_by_size(evaluation: Evaluation) -> tuple[np.ndarray, np.ndarray, np.n
     """
     sides, seen = [np.zeros(0)], [np.zeros(0, dtype=bool)]
     for outcome in evaluation.outcomes:
-        image = outcome.image
-        extent = (image.true_boxes[:, 2:] - image.true_boxes[:, :2]).astype(np.float64)
-        sides.append(np.sqrt(extent.prod(axis=1))[~image.difficult])
-        seen.append(outcome.seen[~image.difficult])
+        truth = outcome.image.ground_truth
+        extent = (truth.boxes[:, 2:] - truth.boxes[:, :2]).astype(np.float64)
+        sides.append(np.sqrt(extent.prod(axis=1))[~truth.difficult])
+        seen.append(outcome.detected[~truth.difficult])
     side, found = np.concatenate(sides), np.concatenate(seen)
     if not len(side):
         return np.zeros(1), np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)

@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from evaluation.metrics.outcomes import Outcome
+from evaluation.metrics.results import Detections
 from utils.visualisation import draw_boxes
 
 IMAGES_EACH = 8
@@ -43,18 +44,23 @@ class Gallery:
 
 
 def _missed(outcome: Outcome, names: Sequence[str]) -> list[str]:
-    return [names[k - 1] for k in outcome.image.true_labels[outcome.missed]]
+    return [names[k - 1] for k in outcome.image.ground_truth.labels[outcome.missed]]
 
 
 def _false(outcome: Outcome, names: Sequence[str]) -> list[str]:
-    labels, scores = outcome.image.labels[outcome.false], outcome.image.scores[outcome.false]
-    return [f"{names[k - 1]} {score:.2f}" for k, score in zip(labels, scores, strict=True)]
+    false = outcome.image.detections.keep(outcome.false_positive)
+    return _predicted(false, names)
+
+
+def _predicted(detections: Detections, names: Sequence[str]) -> list[str]:
+    rows = zip(detections.labels, detections.scores, strict=True)
+    return [f"{names[k - 1]} {score:.2f}" for k, score in rows]
 
 
 def _confused(outcome: Outcome, names: Sequence[str]) -> list[str]:
-    truth = outcome.image.true_labels[outcome.mistaken[outcome.confused]]
-    said = outcome.image.labels[outcome.confused]
-    return [f"{names[t - 1]} called {names[k - 1]}" for t, k in zip(truth, said, strict=True)]
+    truth = outcome.image.ground_truth.labels[outcome.confused_object[outcome.confused]]
+    predicted = outcome.image.detections.labels[outcome.confused]
+    return [f"{names[t - 1]} called {names[k - 1]}" for t, k in zip(truth, predicted, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -87,15 +93,15 @@ KINDS = (
         "surest first.",
         ("false detection", "false detections"),
         _false,
-        lambda o: float(o.image.scores[o.false].sum()),
-        lambda o: o.false,
+        lambda o: float(o.image.detections.scores[o.false_positive].sum()),
+        lambda o: o.false_positive,
     ),
     _Kind(
         "Confusions",
         "Objects detected under another name; the most and the surest first.",
         ("object misnamed", "objects misnamed"),
         _confused,
-        lambda o: float(o.image.scores[o.confused].sum()),
+        lambda o: float(o.image.detections.scores[o.confused].sum()),
         lambda o: o.confused,
     ),
 )
@@ -127,26 +133,24 @@ def _exhibit(
 ) -> Exhibit:
     caption = _caption(kind, outcome, class_names)
     # What is drawn last is seen whole.
-    outcome = outcome.ordered(np.lexsort((outcome.image.scores, kind.marked(outcome))))
-    image = outcome.image
+    by_score = np.lexsort((outcome.image.detections.scores, kind.marked(outcome)))
+    outcome = outcome.ordered(by_score)
+    objects, detections = outcome.image.ground_truth, outcome.image.detections
     scale = min(1.0, SIDE / max(picture.size))
     small = picture.resize([max(1, round(s * scale)) for s in picture.size], Image.Resampling.BOX)
-    names = [class_names[k - 1] for k in image.true_labels]
-    said = [
-        f"{class_names[k - 1]} {s:.2f}" for k, s in zip(image.labels, image.scores, strict=True)
-    ]
+    names = [class_names[k - 1] for k in objects.labels]
     truth = draw_boxes(
         small,
-        (image.true_boxes * scale).tolist(),
-        image.true_labels.tolist(),
+        (objects.boxes * scale).tolist(),
+        objects.labels.tolist(),
         names,
         colours=_object_colours(outcome),
     )
     prediction = draw_boxes(
         small,
-        (image.boxes * scale).tolist(),
-        image.labels.tolist(),
-        said,
+        (detections.boxes * scale).tolist(),
+        detections.labels.tolist(),
+        _predicted(detections, class_names),
         colours=_detection_colours(outcome),
     )
     return Exhibit(file, _jpeg(truth), _jpeg(prediction), caption)
@@ -160,16 +164,16 @@ def _caption(kind: _Kind, outcome: Outcome, class_names: Sequence[str]) -> str:
 
 
 def _object_colours(outcome: Outcome) -> list[str]:
-    colours = np.where(outcome.seen, RIGHT, CONFUSED)
+    colours = np.where(outcome.detected, RIGHT, CONFUSED)
     colours = np.where(outcome.missed, WRONG, colours)
-    unjudged = outcome.image.difficult & ~outcome.seen
+    unjudged = outcome.image.ground_truth.difficult & ~outcome.detected
     return np.where(unjudged, OTHER, colours).tolist()
 
 
 def _detection_colours(outcome: Outcome) -> list[str]:
-    colours = np.where(outcome.right, RIGHT, OTHER)
+    colours = np.where(outcome.true_positive, RIGHT, OTHER)
     colours = np.where(outcome.confused, CONFUSED, colours)
-    return np.where(outcome.false, WRONG, colours).tolist()
+    return np.where(outcome.false_positive, WRONG, colours).tolist()
 
 
 def _jpeg(image: Image.Image) -> bytes:

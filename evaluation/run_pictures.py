@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from data.dataset import Dataset
-from evaluation.metrics.coco import ImageResult
+from evaluation.metrics.results import ImageResult
 from utils.run_folder import read_metrics
 from utils.visualisation import draw_boxes, draw_curves, image_grid
 
@@ -50,13 +50,14 @@ def save_detections(
         if sample is None:
             continue
         picture = sample.image
-        # The surest last: what is drawn last is seen whole.
-        shown = result.keep(np.argsort(result.scores, kind="stable"))
-        shown = shown.keep(shown.scores >= threshold)
-        true_labels, labels = result.true_labels.tolist(), shown.labels.tolist()
+        # What is drawn last is seen whole: the highest-scoring.
+        shown = result.detections.above(threshold)
+        shown = shown.keep(np.argsort(shown.scores, kind="stable"))
+        objects = result.ground_truth
+        true_labels, labels = objects.labels.tolist(), shown.labels.tolist()
         captions = [f"{names[k - 1]} {s:.2f}" for k, s in zip(labels, shown.scores, strict=True)]
         truth = draw_boxes(
-            picture, result.true_boxes.tolist(), true_labels, [names[k - 1] for k in true_labels]
+            picture, objects.boxes.tolist(), true_labels, [names[k - 1] for k in true_labels]
         )
         pairs.append((truth, draw_boxes(picture, shown.boxes.tolist(), labels, captions)))
     if not pairs:

@@ -10,14 +10,10 @@ from typing import Any
 import numpy as np
 
 from evaluation.metrics.bootstrap import Interval, mean_ap_interval
-from evaluation.metrics.coco import (
-    SUMMARY_ROWS,
-    CocoEvaluation,
-    CocoMetrics,
-    ImageResult,
-)
-from evaluation.metrics.operating_point import DEFAULT_THRESHOLD, OperatingPoints, Rates
+from evaluation.metrics.coco import SUMMARY_ROWS, CocoEvaluation, CocoMetrics
+from evaluation.metrics.operating_point import OperatingPoints, Rates, score_threshold
 from evaluation.metrics.outcomes import Outcome, confusion_matrix, outcomes
+from evaluation.metrics.results import ImageResult
 from evaluation.metrics.voc import VocMetrics, voc_metrics
 
 # The original project threw away what scored lower before it measured.
@@ -111,7 +107,7 @@ def complete(coco: CocoEvaluation, asked_threshold: float | None = None) -> Eval
     """``evaluate`` for what was matched already; nothing is matched again."""
     points = OperatingPoints(coco)
     recommended = points.recommended()
-    threshold = next(t for t in (asked_threshold, recommended, DEFAULT_THRESHOLD) if t is not None)
+    threshold = score_threshold(asked_threshold, recommended)
     judged = outcomes(coco, threshold)
     return Evaluation(
         coco=coco,

@@ -19,7 +19,7 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 from torch import Tensor
 from torchvision.models.detection import RetinaNet
 
-from evaluation.metrics.operating_point import DEFAULT_THRESHOLD
+from evaluation.metrics.operating_point import score_threshold
 from model.efficient_retinanet import get_efficient_retinanet
 from model.network.backbone_weights import WEIGHTS_FOLLOW
 from utils.errors import UserError
@@ -84,9 +84,8 @@ class Checkpoint:
     training: dict[str, float] = field(default_factory=dict)
 
     def threshold(self, asked: float | None = None) -> float:
-        """The score from which detections are shown: as asked, else as recommended, else 0.5."""
-        recommended = DEFAULT_THRESHOLD if self.score_threshold is None else self.score_threshold
-        return recommended if asked is None else asked
+        """The score from which detections are shown: requested, else recommended, else 0.5."""
+        return score_threshold(asked, self.score_threshold)
 
     def build_model(self, score_thresh: float = 0.05) -> RetinaNet:
         """The trained detector, in evaluation mode."""

@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from torchvision.models.detection import RetinaNet
 
-from evaluation.metrics.coco import CocoEvaluation, CocoMetrics, ImageResult
+from evaluation.metrics.coco import CocoEvaluation, CocoMetrics
 from evaluation.metrics.operating_point import OperatingPoints
+from evaluation.metrics.results import ImageResult
 from model.for_inference import for_inference
 from model.network.forward import losses_and_detections
 from model.network.retinanet import BatchedRetinaNet

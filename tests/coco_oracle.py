@@ -11,7 +11,8 @@ from typing import Any
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from evaluation.metrics.coco import FALSE, IGNORED, ImageResult
+from evaluation.metrics.coco import FALSE_POSITIVE, IGNORED
+from evaluation.metrics.results import ImageResult
 
 
 def official(results: Sequence[ImageResult], num_classes: int) -> COCOeval:
@@ -44,26 +45,28 @@ def evaluated(truth: dict[str, Any], detections: list[dict[str, Any]]) -> COCOev
     return evaluation
 
 
-def official_objects_found(results: Sequence[ImageResult], evaluation: COCOeval) -> list[list[int]]:
-    """What ``CocoEvaluation.objects_found`` promises, read from the official tool."""
-    of_annotation = [i for r in results for i in range(r.objects)]
-    of_detection = [(row, i) for row, r in enumerate(results) for i in range(len(r.boxes))]
-    found = [[IGNORED] * len(r.boxes) for r in results]
+def official_matched_objects(
+    results: Sequence[ImageResult], evaluation: COCOeval
+) -> list[list[int]]:
+    """What ``CocoEvaluation.matched_objects`` promises, read from the official tool."""
+    of_annotation = [i for r in results for i in range(len(r.ground_truth))]
+    of_detection = [(row, i) for row, r in enumerate(results) for i in range(len(r.detections))]
+    found = [[IGNORED] * len(r.detections) for r in results]
     for image in filter(None, evaluation.evalImgs):
         if image["aRng"] == evaluation.params.areaRng[0]:
             rows = zip(image["dtIds"], image["dtMatches"][0], image["dtIgnore"][0], strict=True)
             for number, match, ignored in rows:
                 row, column = of_detection[number - 1]
                 if not ignored:
-                    found[row][column] = of_annotation[int(match) - 1] if match else FALSE
+                    found[row][column] = of_annotation[int(match) - 1] if match else FALSE_POSITIVE
     return found
 
 
 def _truth(results: Sequence[ImageResult], num_classes: int) -> dict[str, Any]:
     annotations = []
     for r in results:
-        crowd = [False] * r.objects if r.crowd is None else r.crowd
-        rows = zip(r.true_boxes.tolist(), r.true_labels, r.difficult, crowd, strict=True)
+        t = r.ground_truth
+        rows = zip(t.boxes.tolist(), t.labels, t.difficult, t.is_crowd, strict=True)
         for (x, y, right, bottom), label, difficult, region in rows:
             width, height = right - x, bottom - y
             annotations.append(
@@ -94,6 +97,6 @@ def _detections(results: Sequence[ImageResult]) -> list[dict[str, Any]]:
         }
         for r in results
         for (x, y, right, bottom), label, score in zip(
-            r.boxes.tolist(), r.labels, r.scores, strict=True
+            r.detections.boxes.tolist(), r.detections.labels, r.detections.scores, strict=True
         )
     ]

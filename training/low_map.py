@@ -11,7 +11,7 @@ from evaluation.diagnosis.facts import Facts
 from evaluation.diagnosis.facts_text import measured
 from evaluation.diagnosis.gather import diagnosis_lines, examine
 from evaluation.diagnosis.rank import diagnose
-from evaluation.metrics.operating_point import DEFAULT_THRESHOLD
+from evaluation.metrics.operating_point import score_threshold
 from model.lightning_trainer import DetectorModule
 from utils.errors import first_line
 
@@ -70,13 +70,11 @@ class LowMapDiagnosis(pl.Callback):
         training = module.training_facts()
         if "loss" in trainer.callback_metrics:
             training["loss"] = float(trainer.callback_metrics["loss"])
-        thresholds = (self.asked_threshold, module.score_threshold, DEFAULT_THRESHOLD)
-        threshold = next(t for t in thresholds if t is not None)
         return examine(
             module.model,
             self.splits,
             module.results,
-            threshold,
+            score_threshold(self.asked_threshold, module.score_threshold),
             pretrained=bool(module.description.get("frozen_batch_norm")),
             training=training,
             evaluation=module.evaluation,

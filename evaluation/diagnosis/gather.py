@@ -18,10 +18,11 @@ from evaluation.diagnosis.anchor_fit import anchor_fit
 from evaluation.diagnosis.facts import Facts, ParameterFacts, ThresholdFacts
 from evaluation.diagnosis.finding import Finding
 from evaluation.metrics.box_ops import iou
-from evaluation.metrics.coco import CocoEvaluation, ImageResult, above, unique_images
+from evaluation.metrics.coco import CocoEvaluation, unique_images
 from evaluation.metrics.coco_matching import MAX_DETECTIONS
 from evaluation.metrics.operating_point import OperatingPoints
 from evaluation.metrics.outcomes import SAME_PLACE
+from evaluation.metrics.results import ImageResult
 
 LEAST_SCORE = 0.05
 ANCHOR_IMAGES = 500
@@ -53,9 +54,9 @@ def examine(
     ``Facts.training``; may be empty. evaluation: of the same results, where it was made already.
     """
     class_names = splits.class_names
-    results = unique_images(above(results, LEAST_SCORE))
+    results = [r.with_detections(r.detections.above(LEAST_SCORE)) for r in unique_images(results)]
     evaluation = evaluation or CocoEvaluation(results, class_names)
-    scores = np.concatenate([np.zeros(0, np.float32), *(r.scores for r in results)])
+    scores = np.concatenate([np.zeros(0, np.float32), *(r.detections.scores for r in results)])
     recall_any, recall_named, names = _places(results, len(class_names))
     return Facts(
         images=len(results),
@@ -84,22 +85,24 @@ def _places(
     names = np.zeros((num_classes, num_classes), dtype=np.int64)
     objects = found = found_named = 0
     for image in results:
-        counted = np.flatnonzero(~image.difficult)
+        truth, detections = image.ground_truth, image.detections
+        counted = np.flatnonzero(~truth.difficult)
         objects += len(counted)
-        surest = np.argsort(-image.scores, kind="stable")[:MAX_DETECTIONS]
-        if not len(counted) or not len(surest):
+        by_score = np.argsort(-detections.scores, kind="stable")
+        best = detections.keep(by_score[:MAX_DETECTIONS])
+        if not len(counted) or not len(best):
             continue
-        overlap = iou(image.boxes[surest], image.true_boxes)
-        said = image.labels[surest]
+        overlap = iou(best.boxes, truth.boxes)
+        said = best.labels
         there = overlap >= SAME_PLACE
-        own = there & (overlap.argmax(axis=1)[:, None] == np.arange(image.objects))
+        own = there & (overlap.argmax(axis=1)[:, None] == np.arange(len(truth)))
         for k in counted:
-            truth = int(image.true_labels[k])
+            label = int(truth.labels[k])
             found += bool(there[:, k].any())
-            found_named += bool((there[:, k] & (said == truth)).any())
+            found_named += bool((there[:, k] & (said == label)).any())
             if own[:, k].any():
                 # Detections come surest first.
-                names[truth - 1, said[own[:, k].argmax()] - 1] += 1
+                names[label - 1, said[own[:, k].argmax()] - 1] += 1
     matrix = tuple(tuple(row) for row in names.tolist())
     if not objects:
         return math.nan, math.nan, matrix

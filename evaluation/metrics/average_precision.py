@@ -1,7 +1,8 @@
-"""COCO's precision and recall from what was matched.
+"""COCO's precision and recall from the matches.
 
-The arithmetic is that of pycocotools' ``COCOeval.accumulate``. Precision can only be greatest at a
-true detection, so that nothing is computed anywhere else.
+The arithmetic is that of pycocotools' ``COCOeval.accumulate``. The precision at a recall is the
+highest at this recall or a higher one, and that is always the precision at a true positive, so it
+is computed only there.
 """
 
 from __future__ import annotations
@@ -10,19 +11,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evaluation.metrics.coco_matching import IOU_THRESHOLDS, MAX_DETECTIONS, SIZES, Matches
+from evaluation.metrics.coco_matching import IOU_THRESHOLDS, MAX_DETECTIONS, Matches
 
 RECALLS = np.linspace(0.0, 1.0, 101)
-# Recall is also measured with the surest detections of an image and class only.
+# Recall is also measured with only the highest-scoring detections of an image and class.
 LIMITS = (1, 10, MAX_DETECTIONS)
 
 
 @dataclass(frozen=True)
 class Curves:
-    """-1 for a class without objects of that size.
+    """-1 for a class without objects in that area range.
 
-    precision: (thresholds, recalls, classes, sizes), the best at this recall or a higher one.
-    recall: (thresholds, classes, sizes, ``LIMITS``).
+    precision: (thresholds, recalls, classes, area ranges), the highest at this recall or above.
+    recall: (thresholds, classes, area ranges, ``LIMITS``).
     """
 
     precision: np.ndarray
@@ -30,40 +31,42 @@ class Curves:
 
 
 def curves(matches: Matches) -> Curves:
-    """Of each class, IoU threshold and size."""
-    thresholds, sizes, classes = len(IOU_THRESHOLDS), len(SIZES), matches.counts.shape[1]
-    precision = np.full((thresholds, len(RECALLS), classes, sizes), -1.0)
-    recall = np.full((thresholds, classes, sizes, len(LIMITS)), -1.0)
+    """Precision and recall of each class at each IoU threshold and in each area range."""
+    thresholds, (ranges, classes) = len(IOU_THRESHOLDS), matches.object_counts.shape
+    precision = np.full((thresholds, len(RECALLS), classes, ranges), -1.0)
+    recall = np.full((thresholds, classes, ranges, len(LIMITS)), -1.0)
     ends = np.searchsorted(matches.label, np.arange(1, classes + 2))
-    near_ends = np.searchsorted(matches.near, ends)
-    for size, k in zip(*np.nonzero(matches.counts), strict=True):
-        mine = slice(near_ends[k], near_ends[k + 1])
-        near = matches.near[mine]
-        true, excused = matches.true[size, :, mine], matches.excused[size, :, mine]
-        sized = matches.sized[size, ends[k] : ends[k + 1]]
-        objects = matches.counts[size, k]
-        seen = np.cumsum(sized)[near - ends[k]] + _correction(true, excused, sized[near - ends[k]])
-        precision[:, :, k, size] = _precision(true, seen, objects)
-        for place, limit in enumerate(LIMITS):
-            counted = true & (matches.rank[near] < limit)
-            recall[:, k, size, place] = np.count_nonzero(counted, axis=1) / objects
+    candidate_ends = np.searchsorted(matches.candidates, ends)
+    for area, k in zip(*np.nonzero(matches.object_counts), strict=True):
+        rows = slice(candidate_ends[k], candidate_ends[k + 1])
+        candidates = matches.candidates[rows]
+        true = matches.true_positive[area, :, rows]
+        in_range = matches.in_area_range[area, ends[k] : ends[k + 1]]
+        objects = matches.object_counts[area, k]
+        counted = np.cumsum(in_range)[candidates - ends[k]] + _correction(
+            true, matches.ignored[area, :, rows], in_range[candidates - ends[k]]
+        )
+        precision[:, :, k, area] = _precision(true, counted, objects)
+        for column, limit in enumerate(LIMITS):
+            within = true & (matches.rank[candidates] < limit)
+            recall[:, k, area, column] = np.count_nonzero(within, axis=1) / objects
     return Curves(precision, recall)
 
 
-def _correction(true: np.ndarray, excused: np.ndarray, sized: np.ndarray) -> np.ndarray:
-    """What to add to the number of detections of this size to have those that count: int (T, N).
+def _correction(true: np.ndarray, ignored: np.ndarray, in_range: np.ndarray) -> np.ndarray:
+    """The difference of detections that count and those in the area range: int (T, N).
 
-    One of another size counts where it found an object of this size; an excused one does not.
+    A detection outside the range counts where it is a true positive; an ignored one never counts.
     """
-    change = (true & ~sized).astype(np.int64) - (excused & sized)
+    change = (true & ~in_range).astype(np.int64) - (ignored & in_range)
     return np.cumsum(change, axis=1)
 
 
-def _precision(true: np.ndarray, seen: np.ndarray, objects: int) -> np.ndarray:
-    """At each recall: (T, R). true, seen: (T, N), the detections that count up to each."""
-    found = np.cumsum(true, axis=1)
-    here = np.where(true, found / (seen + np.spacing(1)), 0.0)
-    best = np.maximum.accumulate(here[:, ::-1], axis=1)[:, ::-1]
+def _precision(true: np.ndarray, counted: np.ndarray, objects: int) -> np.ndarray:
+    """At each recall: (T, R). true: bool (T, N); counted: (T, N), detections that count so far."""
+    true_positives = np.cumsum(true, axis=1)
+    precision = np.where(true, true_positives / (counted + np.spacing(1)), 0.0)
+    best = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
     best = np.append(best, np.zeros((len(best), 1)), axis=1)  # a recall that is never reached
-    reached = [np.searchsorted(row, RECALLS) for row in found / objects]
+    reached = [np.searchsorted(row, RECALLS) for row in true_positives / objects]
     return np.take_along_axis(best, np.array(reached), axis=1)

@@ -16,6 +16,7 @@ import numpy as np
 from evaluation.metrics.average_precision import RECALLS
 from evaluation.metrics.coco import CocoEvaluation
 from evaluation.metrics.coco_matching import IOU_THRESHOLDS, Matches
+from evaluation.metrics.results import joined
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ class ResampledMap:
         self._thresholds = len(IOU_THRESHOLDS)
         classes = [c for c in _classes(evaluation) if len(c.objects)]
         self._classes = len(classes)
-        self._object_image = _joined([c.objects for c in classes])
+        self._object_image = joined([c.objects for c in classes], np.int64)
         self._object_class = _repeat(range(self._classes), [len(c.objects) for c in classes])
         self._lay_out(classes)
 
@@ -161,10 +162,10 @@ class ResampledMap:
                 ignored_starts.append(ignored_start)
                 ignored_start += int(ignored.sum())
             start += len(c.image)
-        self._image = _joined([c.image for c in classes])
-        self._ignored_image = _joined(ignored_image)
-        self._hit_image, self._hit_end = _joined(hit_image), _joined(hit_end)
-        self._hit_ignored = _joined(hit_ignored)
+        self._image = joined([c.image for c in classes], np.int64)
+        self._ignored_image = joined(ignored_image, np.int64)
+        self._hit_image, self._hit_end = joined(hit_image, np.int64), joined(hit_end, np.int64)
+        self._hit_ignored = joined(hit_ignored, np.int64)
         self._start, self._ignored_start = np.array(starts), np.array(ignored_starts)
         self._lengths = np.array([len(x) for x in hit_image], dtype=np.int64)
         self._stops = np.cumsum(self._lengths) - 1
@@ -190,13 +191,13 @@ def _classes(evaluation: CocoEvaluation) -> list[_Class]:
 
 def _class_of(matches: Matches, label: int) -> _Class:
     start, end = np.searchsorted(matches.label, [label, label + 1])
-    mine = slice(*np.searchsorted(matches.near, [start, end]))
-    near = matches.near[mine] - start
+    mine = slice(*np.searchsorted(matches.candidates, [start, end]))
+    near = matches.candidates[mine] - start
     true = np.zeros((len(IOU_THRESHOLDS), end - start), dtype=bool)
-    true[:, near] = matches.true[0, :, mine]
-    ignored = np.repeat(~matches.sized[:1, start:end], len(true), axis=0) & ~true
-    ignored[:, near] |= matches.excused[0, :, mine]
-    last = int(near[matches.true[0, :, mine].any(axis=0)].max(initial=-1)) + 1
+    true[:, near] = matches.true_positive[0, :, mine]
+    ignored = np.repeat(~matches.in_area_range[:1, start:end], len(true), axis=0) & ~true
+    ignored[:, near] |= matches.ignored[0, :, mine]
+    last = int(near[matches.true_positive[0, :, mine].any(axis=0)].max(initial=-1)) + 1
     kept = np.flatnonzero(~ignored[:, :last].all(axis=0))
     objects = matches.object_image[matches.object_label == label]
     return _Class(matches.image[start + kept], true[:, kept], ignored[:, kept], objects)
@@ -214,7 +215,3 @@ def _repeat(values: Sequence[int], times: Sequence[int]) -> np.ndarray:
 def _sums(values: np.ndarray) -> np.ndarray:
     """The sum of the first 0, 1, ..., N values: (N + 1,)."""
     return np.append(0, np.cumsum(values))
-
-
-def _joined(parts: Sequence[np.ndarray]) -> np.ndarray:
-    return np.concatenate([np.zeros(0, dtype=np.int64), *parts])

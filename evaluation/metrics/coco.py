@@ -6,20 +6,19 @@ numbers these are to the last digits.
 
 from __future__ import annotations
 
-import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
 from evaluation.metrics.average_precision import LIMITS, Curves, curves
-from evaluation.metrics.coco_matching import SIZES, Boxes, Matches, match
+from evaluation.metrics.coco_matching import AREA_RANGES, Boxes, Matches, match
+from evaluation.metrics.results import ImageResult, joined
 
-# Of a detection: it found no object; it counts for nothing.
-FALSE, IGNORED = -1, -2
+# A detection that matches no object, and one that does not count.
+FALSE_POSITIVE, IGNORED = -1, -2
 
 # The steps of IoU that a row is averaged over.
 IOU_STEPS = {"0.50:0.95": slice(None), "0.50": slice(0, 1), "0.75": slice(5, 6)}
@@ -37,58 +36,6 @@ SUMMARY_ROWS = (
     ("AR", "0.50:0.95", "medium", 100),
     ("AR", "0.50:0.95", "large", 100),
 )
-
-
-@dataclass(frozen=True)
-class ImageResult:
-    """Objects and detections of one image, in pixels of the same image.
-
-    true_boxes: (N, 4) xyxy. true_labels: (N,), 1..K. difficult: bool (N,), neither rewarded when
-    found nor missed when not. boxes: (M, 4) xyxy. scores: (M,). labels: (M,). All NumPy.
-    crowd: bool (N,), which of the difficult are regions of COCO's ``iscrowd``: they excuse every
-    detection that mostly lies in them, and not only the one that fits; None for none.
-    """
-
-    image_id: int
-    true_boxes: np.ndarray
-    true_labels: np.ndarray
-    difficult: np.ndarray
-    boxes: np.ndarray
-    scores: np.ndarray
-    labels: np.ndarray
-    crowd: np.ndarray | None = None
-
-    @property
-    def objects(self) -> int:
-        """Difficult ones counted."""
-        return len(self.true_boxes)
-
-    def keep(self, detections: np.ndarray) -> ImageResult:
-        """The same image with some of its detections: a bool (M,) or indices."""
-        return dataclasses.replace(
-            self,
-            boxes=self.boxes[detections],
-            scores=self.scores[detections],
-            labels=self.labels[detections],
-        )
-
-    @classmethod
-    def from_tensors(cls, target: Mapping[str, Any], detection: Mapping[str, Any]) -> ImageResult:
-        """From a target (``boxes``, ``labels``, ``difficult``, ``image_id``) and a detection.
-
-        A detection of label 0, background, names no object and is left out.
-        """
-        every = cls(
-            image_id=int(target["image_id"]),
-            true_boxes=_array(target["boxes"]),
-            true_labels=_array(target["labels"]),
-            difficult=_array(target["difficult"]),
-            boxes=_array(detection["boxes"]),
-            scores=_array(detection["scores"]),
-            labels=_array(detection["labels"]),
-            crowd=_array(target["crowd"]) if "crowd" in target else None,
-        )
-        return every.keep(every.labels > 0)
 
 
 @dataclass(frozen=True)
@@ -127,7 +74,8 @@ class CocoEvaluation:
     def __init__(self, results: Sequence[ImageResult], class_names: Sequence[str]) -> None:
         self.results = unique_images(results)
         self.class_names = tuple(class_names)
-        labels = _joined([r.true_labels[~r.difficult] for r in self.results], np.int64)
+        truth = [r.ground_truth for r in self.results]
+        labels = joined([t.labels[~t.difficult] for t in truth], np.int64)
         counts = np.bincount(labels, minlength=len(self.class_names) + 1).tolist()
         self.objects = dict(zip(self.class_names, counts[1:], strict=False))
         self.matches = _match(self.results, len(self.class_names))
@@ -149,22 +97,23 @@ class CocoEvaluation:
             for k, name in enumerate(self.class_names)
         }
 
-    def objects_found(self) -> list[np.ndarray]:
-        """What COCO's rule matched at IoU 0.5: an int (M,) array an image, in ``results``' order.
+    @cached_property
+    def matched_objects(self) -> list[np.ndarray]:
+        """What COCO's rule matched at IoU 0.5: an int (M,) array per image, as in ``results``.
 
-        The index of the object that a detection found under its name, ``FALSE`` for a false one
-        and ``IGNORED`` for one that lies on a difficult object or beyond the 100.
+        For a true positive the index of its object, else ``FALSE_POSITIVE``, or ``IGNORED`` for a
+        detection that matches a difficult object or is beyond the 100.
         """
-        matches = self.matches
-        first_object = np.cumsum([0, *(r.objects for r in self.results)])
-        ends = np.cumsum([0, *(len(r.boxes) for r in self.results)])
-        decided = np.where(matches.sized[0], FALSE, IGNORED)
-        index = matches.found - first_object[matches.image[matches.near]]
-        decided[matches.near] = np.where(matches.true[0, 0], index, decided[matches.near])
-        decided[matches.near[matches.excused[0, 0]]] = IGNORED
-        found = np.full(ends[-1], IGNORED)
-        found[matches.row] = decided
-        return [found[start:end] for start, end in zip(ends[:-1], ends[1:], strict=True)]
+        matches, candidates = self.matches, self.matches.candidates
+        first_object = np.cumsum([0, *(len(r.ground_truth) for r in self.results)])
+        ends = np.cumsum([0, *(len(r.detections) for r in self.results)])
+        decided = np.where(matches.in_area_range[0], FALSE_POSITIVE, IGNORED)
+        index = matches.matched_object - first_object[matches.image[candidates]]
+        decided[candidates] = np.where(matches.true_positive[0, 0], index, decided[candidates])
+        decided[candidates[matches.ignored[0, 0]]] = IGNORED
+        matched = np.full(ends[-1], IGNORED)
+        matched[matches.input_row] = decided
+        return [matched[start:end] for start, end in zip(ends[:-1], ends[1:], strict=True)]
 
     @cached_property
     def _curves(self) -> Curves:
@@ -182,29 +131,15 @@ class CocoEvaluation:
 
 def _summary(measured: Curves, kind: str, iou: str, area: str, detections: int) -> float:
     """One of ``SUMMARY_ROWS``."""
-    size = list(SIZES).index(area)
+    size = list(AREA_RANGES).index(area)
     if kind == "AP":
         return _mean(measured.precision[IOU_STEPS[iou], :, :, size])
     return _mean(measured.recall[IOU_STEPS[iou], :, size, LIMITS.index(detections)])
 
 
-def coco_metrics(results: Sequence[ImageResult], class_names: Sequence[str]) -> CocoMetrics:
-    """COCO metrics of all images at once, whatever batches they came in.
-
-    results: one entry an image; a repeated image_id counts once. Classes without an object are nan
-    and left out of the mean. Detections beyond 100 an image and class do not count.
-    """
-    return CocoEvaluation(results, class_names).metrics
-
-
 def unique_images(results: Sequence[ImageResult]) -> list[ImageResult]:
     """Each image once, by its id; of a repeated one the last."""
     return sorted({r.image_id: r for r in results}.values(), key=lambda r: r.image_id)
-
-
-def above(results: Sequence[ImageResult], score: float) -> list[ImageResult]:
-    """The same images without the detections whose score is lower than ``score``."""
-    return [r.keep(r.scores >= score) for r in results]
 
 
 def show(value: float) -> str:
@@ -213,13 +148,13 @@ def show(value: float) -> str:
 
 
 def _match(results: Sequence[ImageResult], num_classes: int) -> Matches:
-    crowd = [np.zeros(r.objects, bool) if r.crowd is None else r.crowd for r in results]
+    truth, detections = [r.ground_truth for r in results], [r.detections for r in results]
     return match(
-        _boxes([r.true_labels for r in results], [r.true_boxes for r in results]),
-        _joined([r.difficult for r in results], np.bool_),
-        _joined(crowd, np.bool_),
-        _boxes([r.labels for r in results], [r.boxes for r in results]),
-        _joined([r.scores for r in results], np.float32),
+        _boxes([t.labels for t in truth], [t.boxes for t in truth]),
+        joined([t.difficult for t in truth], np.bool_),
+        joined([t.is_crowd for t in truth], np.bool_),
+        _boxes([d.labels for d in detections], [d.boxes for d in detections]),
+        joined([d.scores for d in detections], np.float32),
         num_classes,
     )
 
@@ -227,18 +162,9 @@ def _match(results: Sequence[ImageResult], num_classes: int) -> Matches:
 def _boxes(labels: Sequence[np.ndarray], boxes: Sequence[np.ndarray]) -> Boxes:
     image = np.repeat(np.arange(len(labels)), [len(x) for x in labels])
     flat = [np.zeros((0, 4), np.float32), *(x.reshape(-1, 4) for x in boxes)]
-    return Boxes(image, _joined(labels, np.int64), np.concatenate(flat))
-
-
-def _joined(parts: Sequence[np.ndarray], dtype: type) -> np.ndarray:
-    """One array of this type or of a wider one, if a part needs it."""
-    return np.concatenate([np.zeros(0, dtype), *parts])
+    return Boxes(image, joined(labels, np.int64), np.concatenate(flat))
 
 
 def _mean(precision: np.ndarray) -> float:
     measured = precision[precision > -1]
     return float(measured.mean()) if measured.size else math.nan
-
-
-def _array(values: Any) -> np.ndarray:
-    return values.detach().cpu().numpy() if hasattr(values, "detach") else np.asarray(values)

@@ -1,9 +1,10 @@
-"""Which detection finds which object, by COCO's rule, for all images at once.
+"""Matches the detections of all images to the objects, by COCO's rule.
 
-The rule is that of pycocotools' ``COCOeval.evaluateImg``: in an image and class the surest
-detection comes first, and each takes the free object that it overlaps most, one that counts before
-one that does not. Here the surest of all images and classes come first together, at all thresholds
-and sizes, then the second ones, and so on.
+The rule is that of pycocotools' ``COCOeval.evaluateImg``. In each image and class, here called a
+group, detections are matched by descending score: each takes the free object with the highest IoU,
+and an ignored object only where no other one is left. pycocotools goes through groups, thresholds
+and area ranges one by one. Here the first detections of all groups are matched together, at all
+thresholds and in all area ranges, then the second ones, and so on.
 """
 
 from __future__ import annotations
@@ -13,9 +14,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evaluation.metrics.box_ops import to_xywh
+from evaluation.metrics.box_ops import overlap, to_xywh
 
-PAIRS_AT_ONCE = 1 << 18  # bounds the memory, and what is worked on stays in the processor's cache
+MAX_DETECTIONS = 100  # per image and class
+IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
+# Areas in square pixels; both ends belong to the range.
+AREA_RANGES = {
+    "all": (0.0, 1e5**2),
+    "small": (0.0, 32.0**2),
+    "medium": (32.0**2, 96.0**2),
+    "large": (96.0**2, 1e5**2),
+}
+PAIRS_AT_ONCE = 1 << 18  # bounds the memory and fits the processor's cache
 
 
 @dataclass(frozen=True)
@@ -30,7 +40,7 @@ class Boxes:
     box: np.ndarray
 
     def rows(self, chosen: np.ndarray) -> Boxes:
-        """Those of a mask or of indices, in their order."""
+        """The rows of a bool mask or of indices, in their order."""
         return Boxes(self.image[chosen], self.label[chosen], self.box[chosen])
 
     @property
@@ -41,10 +51,10 @@ class Boxes:
 
 @dataclass(frozen=True)
 class Pairs:
-    """A detection and an object of its image and class, each P times.
+    """Pairs of a detection and an object of the same group.
 
-    detection, object: int (P,), by detection, and in it by ascending IoU; of equal ones the later
-    object is last. iou: float64 (P,).
+    detection, object: int (P,), indices, by ascending detection, then ascending IoU, then ascending
+    object. iou: float64 (P,).
     """
 
     detection: np.ndarray
@@ -52,112 +62,56 @@ class Pairs:
     iou: np.ndarray
 
     def rows(self, chosen: np.ndarray) -> Pairs:
-        """Those of a mask or of indices, in their order."""
+        """The rows of a bool mask or of indices, in their order."""
         return Pairs(self.detection[chosen], self.object[chosen], self.iou[chosen])
-
-
-def overlapping(detections: Boxes, objects: Boxes, crowd: np.ndarray, least: float) -> Pairs:
-    """All pairs of at least this IoU. crowd: bool, one an object; see ``_overlap``."""
-    by_group = np.argsort(objects.group, kind="stable")
-    groups, group = objects.group[by_group], detections.group
-    first = np.searchsorted(groups, group)
-    count = np.searchsorted(groups, group, side="right") - first
-    boxes, others = to_xywh(detections.box), to_xywh(objects.box)
-    some, total = np.flatnonzero(count), int(count.sum())
-    limits = np.searchsorted(np.cumsum(count[some]), range(PAIRS_AT_ONCE, total, PAIRS_AT_ONCE))
-    parts = []
-    for detection in np.split(some, limits):
-        detection = np.repeat(detection, count[detection])
-        other = by_group[first[detection] + places(detection)]
-        iou = _overlap(boxes[detection], others[other], crowd[other])
-        close = iou >= least
-        parts.append(Pairs(detection, other, iou).rows(close))
-    pairs = Pairs(
-        np.concatenate([part.detection for part in parts]),
-        np.concatenate([part.object for part in parts]),
-        np.concatenate([part.iou for part in parts]),
-    )
-    return pairs.rows(np.lexsort((pairs.object, pairs.iou, pairs.detection)))
-
-
-def places(values: np.ndarray) -> np.ndarray:
-    """The place of each in its stretch of equal values: 0, 1, 2, 0, 0, 1 for a, a, a, b, c, c."""
-    place = np.arange(len(values))
-    begins = np.ones(len(values), dtype=bool)
-    begins[1:] = values[1:] != values[:-1]
-    return place - np.maximum.accumulate(np.where(begins, place, 0))
-
-
-def _overlap(boxes: np.ndarray, others: np.ndarray, crowd: np.ndarray) -> np.ndarray:
-    """IoU of each box with its other one, both xywh, rounded as pycocotools' ``bbIou`` rounds it.
-
-    With a crowd it is the share of the box that lies inside.
-    """
-    (x, y, w, h), (u, v, p, q) = boxes.T, others.T
-    width = np.minimum(w + x, p + u) - np.maximum(x, u)
-    height = np.minimum(h + y, q + v) - np.maximum(y, v)
-    common, area = width * height, w * h
-    union = np.where(crowd, area, area + p * q - common)
-    touching = (width > 0) & (height > 0)
-    return np.divide(common, union, out=np.zeros_like(common), where=touching)
-
-
-MAX_DETECTIONS = 100
-IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
-# Areas in square pixels; both ends belong to the range.
-SIZES = {
-    "all": (0.0, 1e5**2),
-    "small": (0.0, 32.0**2),
-    "medium": (32.0**2, 96.0**2),
-    "large": (96.0**2, 1e5**2),
-}
 
 
 @dataclass(frozen=True)
 class Matches:
-    """What the rule decided; S sizes as in ``SIZES``, T thresholds as in ``IOU_THRESHOLDS``.
+    """The outcome for A area ranges (``AREA_RANGES``) and T thresholds (``IOU_THRESHOLDS``).
 
-    The D detections that take part lie by class, in it the surest first and equally sure ones in
-    the order given. row: int (D,), their places in the order given. image, label: int (D,). score:
-    (D,). rank: int (D,), the place in its image and class, from 0. sized: bool (S, D), of that
-    size.
+    The D detections that are evaluated are sorted by class, then by descending score, then by
+    their order in the input. input_row: int (D,), their indices in the input. image, label: int
+    (D,). score: (D,). rank: int (D,), position by score in the group, from 0. in_area_range: bool
+    (A, D).
 
-    The N near ones are those that overlap an object of their class enough to find it. near: int
-    (N,), their places among the D, ascending. true, excused: bool (S, T, N), found an object that
-    counts, or one that does not. found: int (N,), which one, in the order given, at the lowest
-    threshold and of any size; -1 for none.
+    The N candidates are the detections that overlap an object of their group with the lowest
+    threshold or more. candidates: int (N,), their indices among the D, ascending. true_positive,
+    ignored: bool (A, T, N), matched to an object that counts, or to one that does not.
+    matched_object: int (N,), the index of the object matched at the lowest threshold and in the
+    range of all areas, -1 for none.
 
-    counts: int (S, K), how many objects of each class count. object_image, object_label: int, of
-    the objects that count at any size.
+    object_counts: int (A, K), the objects of each class that count. object_image, object_label:
+    int, of the objects that count in the range of all areas.
     """
 
-    row: np.ndarray
+    input_row: np.ndarray
     image: np.ndarray
     label: np.ndarray
     score: np.ndarray
     rank: np.ndarray
-    sized: np.ndarray
-    near: np.ndarray
-    true: np.ndarray
-    excused: np.ndarray
-    found: np.ndarray
-    counts: np.ndarray
+    in_area_range: np.ndarray
+    candidates: np.ndarray
+    true_positive: np.ndarray
+    ignored: np.ndarray
+    matched_object: np.ndarray
+    object_counts: np.ndarray
     object_image: np.ndarray
     object_label: np.ndarray
 
     def above(self, score: float) -> Matches:
         """Without the detections of a lower score.
 
-        Nothing is matched again: by the rule the less sure take nothing from the surer.
+        Nothing is matched again: a detection takes no object from one with a higher score.
         """
         kept = self.score >= score
-        kept_near = kept[self.near]
-        of_all = ("row", "image", "label", "score", "rank", "sized")
-        of_near = ("true", "excused", "found")
-        values = {name: getattr(self, name)[..., kept] for name in of_all}
-        values |= {name: getattr(self, name)[..., kept_near] for name in of_near}
-        near = (np.cumsum(kept) - 1)[self.near[kept_near]]
-        return dataclasses.replace(self, near=near, **values)
+        kept_candidates = kept[self.candidates]
+        of_detections = ("input_row", "image", "label", "score", "rank", "in_area_range")
+        of_candidates = ("true_positive", "ignored", "matched_object")
+        values = {name: getattr(self, name)[..., kept] for name in of_detections}
+        values |= {name: getattr(self, name)[..., kept_candidates] for name in of_candidates}
+        candidates = (np.cumsum(kept) - 1)[self.candidates[kept_candidates]]
+        return dataclasses.replace(self, candidates=candidates, **values)
 
 
 def match(
@@ -168,102 +122,140 @@ def match(
     scores: np.ndarray,
     num_classes: int,
 ) -> Matches:
-    """Match all detections; images in ascending order, labels beyond the classes take no part.
+    """Match all detections; images in ascending order, labels beyond the classes left out.
 
-    ignored, crowd: bool, one an object. An ignored object is neither missed nor found: a detection
-    of it does not count. A crowd is ignored too, and excuses any number of detections, each by the
-    share of it that lies inside. scores: one a detection; of an image and class the
-    ``MAX_DETECTIONS`` surest take part.
+    ignored, crowd: bool, one per object. An ignored object is not counted, and a detection matched
+    to it is ignored. A crowd is ignored too, and any number of detections can be matched to it,
+    each by the share of its area inside the crowd. scores: one per detection; only the
+    ``MAX_DETECTIONS`` highest-scoring ones of each group are evaluated.
     """
-    row, rank = _ranked(detections, scores, num_classes)
-    taking_part = detections.rows(row)
-    counting = _sized(objects.box) & ~(ignored | crowd) & _known(objects, num_classes)
-    pairs = overlapping(taking_part, objects, crowd, IOU_THRESHOLDS[0])
-    near = np.unique(pairs.detection)
-    # The near ones of an image and class one after another, surest first: their places are turns.
-    group = taking_part.group[near]
-    order = np.lexsort((rank[near], group))
-    turn = np.empty_like(near)
-    turn[order] = places(group[order])
-    true, excused, found = _taken(pairs, turn, counting, crowd)
+    input_row, rank = _ranked(detections, scores, num_classes)
+    evaluated = detections.rows(input_row)
+    counted = _in_area_range(objects.box) & ~(ignored | crowd) & _known(objects, num_classes)
+    pairs = overlapping(evaluated, objects, crowd, IOU_THRESHOLDS[0])
+    candidates = np.unique(pairs.detection)
+    rounds = _rank_by_score(evaluated.group[candidates], rank[candidates])
+    true_positive, ignored_match, matched_object = _assign(pairs, rounds, counted, crowd)
     return Matches(
-        row=row,
-        image=taking_part.image,
-        label=taking_part.label,
-        score=scores[row],
+        input_row=input_row,
+        image=evaluated.image,
+        label=evaluated.label,
+        score=scores[input_row],
         rank=rank,
-        sized=_sized(taking_part.box),
-        near=near,
-        true=true,
-        excused=excused,
-        found=found,
-        counts=np.array(
-            [np.bincount(objects.label[c], minlength=num_classes + 1)[1:] for c in counting]
+        in_area_range=_in_area_range(evaluated.box),
+        candidates=candidates,
+        true_positive=true_positive,
+        ignored=ignored_match,
+        matched_object=matched_object,
+        object_counts=np.array(
+            [np.bincount(objects.label[c], minlength=num_classes + 1)[1:] for c in counted]
         ),
-        object_image=objects.image[counting[0]],
-        object_label=objects.label[counting[0]],
+        object_image=objects.image[counted[0]],
+        object_label=objects.label[counted[0]],
     )
+
+
+def overlapping(
+    detections: Boxes,
+    objects: Boxes,
+    crowd: np.ndarray,
+    least: float,
+    at_once: int = PAIRS_AT_ONCE,
+) -> Pairs:
+    """All pairs with this overlap or more. crowd: bool, one per object; see ``overlap``."""
+    by_group = np.argsort(objects.group, kind="stable")
+    groups, group = objects.group[by_group], detections.group
+    first = np.searchsorted(groups, group)
+    count = np.searchsorted(groups, group, side="right") - first
+    boxes, others = to_xywh(detections.box), to_xywh(objects.box)
+    paired, total = np.flatnonzero(count), int(count.sum())
+    limits = np.searchsorted(np.cumsum(count[paired]), range(at_once, total, at_once))
+    parts = []
+    for detection in np.split(paired, limits):
+        detection = np.repeat(detection, count[detection])
+        other = by_group[first[detection] + rank_in_group(detection)]
+        iou = overlap(boxes[detection], others[other], crowd[other])
+        parts.append(Pairs(detection, other, iou).rows(iou >= least))
+    pairs = Pairs(
+        np.concatenate([part.detection for part in parts]),
+        np.concatenate([part.object for part in parts]),
+        np.concatenate([part.iou for part in parts]),
+    )
+    return pairs.rows(np.lexsort((pairs.object, pairs.iou, pairs.detection)))
+
+
+def rank_in_group(groups: np.ndarray) -> np.ndarray:
+    """Counts from 0 in each run of equal values: 0, 1, 2, 0, 0, 1 for a, a, a, b, c, c."""
+    index = np.arange(len(groups))
+    begins = np.ones(len(groups), dtype=bool)
+    begins[1:] = groups[1:] != groups[:-1]
+    return index - np.maximum.accumulate(np.where(begins, index, 0))
 
 
 def _ranked(
     detections: Boxes, scores: np.ndarray, num_classes: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """``row`` and ``rank`` of ``Matches``."""
+    """``input_row`` and ``rank`` of ``Matches``."""
     known = np.flatnonzero(_known(detections, num_classes))
     row = known[np.lexsort((-scores[known], detections.label[known]))]
-    group = detections.group[row]
-    by_group = np.argsort(group, kind="stable")
-    rank = np.empty_like(row)
-    rank[by_group] = places(group[by_group])
+    rank = _rank_by_score(detections.group[row], np.arange(len(row)))
     kept = rank < MAX_DETECTIONS
     return row[kept], rank[kept]
+
+
+def _rank_by_score(groups: np.ndarray, order: np.ndarray) -> np.ndarray:
+    """Each one's position in its group, from 0, by ascending ``order``: int (N,)."""
+    by_group = np.lexsort((order, groups))
+    rank = np.empty_like(by_group)
+    rank[by_group] = rank_in_group(groups[by_group])
+    return rank
 
 
 def _known(boxes: Boxes, num_classes: int) -> np.ndarray:
     return (boxes.label >= 1) & (boxes.label <= num_classes)
 
 
-def _sized(boxes: np.ndarray) -> np.ndarray:
-    """bool (S, N): which areas lie in each range."""
+def _in_area_range(boxes: np.ndarray) -> np.ndarray:
+    """bool (A, N): which areas lie in each range."""
     width, height = to_xywh(boxes)[:, 2:].T
     area = width * height
-    return np.array([~((area < low) | (area > high)) for low, high in SIZES.values()])
+    return np.array([~((area < low) | (area > high)) for low, high in AREA_RANGES.values()])
 
 
-def _taken(
-    pairs: Pairs, turn: np.ndarray, counting: np.ndarray, crowd: np.ndarray
+def _assign(
+    pairs: Pairs, rounds: np.ndarray, counted: np.ndarray, crowd: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """``true``, ``excused`` and ``found`` of ``Matches``.
+    """``true_positive``, ``ignored`` and ``matched_object`` of ``Matches``.
 
-    turn: int (N,), when each near detection takes an object; who has the same turn has objects of
-    its own to choose from. counting: bool (S, objects). crowd: bool (objects,).
+    rounds: int (N,), when each candidate takes an object; those of one round are of different
+    groups. counted: bool (A, objects), which objects count. crowd: bool (objects,).
     """
     length = np.unique(pairs.detection, return_counts=True)[1]
-    by_turn = np.argsort(turn, kind="stable")
-    pairs = pairs.rows(np.argsort(np.repeat(turn, length), kind="stable"))
-    length = length[by_turn]
+    by_round = np.argsort(rounds, kind="stable")
+    pairs = pairs.rows(np.argsort(np.repeat(rounds, length), kind="stable"))
+    length = length[by_round]
     end = np.cumsum(length)
     begin = end - length
-    # What an object is worth to a detection: any that counts more than all others, then by IoU.
+    # An object that counts is preferred to all others, then the one with the highest IoU.
     most = int(length.max(initial=1))
-    worth = 1 + places(pairs.detection)[:, None] + most * counting.T[pairs.object]
-    worth = worth.astype(np.int32)[:, :, None]
+    preference = 1 + rank_in_group(pairs.detection)[:, None] + most * counted.T[pairs.object]
+    preference = preference.astype(np.int32)[:, :, None]
 
-    free = np.ones((len(crowd), len(SIZES), len(IOU_THRESHOLDS)), dtype=bool)
-    best = np.zeros((len(turn), *free.shape[1:]), dtype=np.int32)
-    last = np.cumsum(np.bincount(turn))
+    free = np.ones((len(crowd), len(AREA_RANGES), len(IOU_THRESHOLDS)), dtype=bool)
+    best = np.zeros((len(rounds), *free.shape[1:]), dtype=np.int32)  # 0: no match
+    last = np.cumsum(np.bincount(rounds))
     for start, stop in zip(np.append(0, last[:-1]), last, strict=False):
         now = slice(begin[start], end[stop - 1])
         fits = pairs.iou[now, None, None] >= IOU_THRESHOLDS
-        offered = worth[now] * (fits & free[pairs.object[now]])
+        offered = preference[now] * (fits & free[pairs.object[now]])
         best[start:stop] = np.maximum.reduceat(offered, begin[start:stop] - begin[start])
-        detection, size, threshold = np.nonzero(best[start:stop])
-        value = best[start:stop][detection, size, threshold]
+        detection, area_range, threshold = np.nonzero(best[start:stop])
+        value = best[start:stop][detection, area_range, threshold]
         taken = pairs.object[begin[start + detection] + (value - 1) % most]
-        free[taken, size, threshold] = crowd[taken]
+        free[taken, area_range, threshold] = crowd[taken]
 
-    simple = best[:, 0, 0]
-    found = np.append(pairs.object, -1)[np.where(simple, begin + (simple - 1) % most, -1)]
-    back = np.argsort(by_turn)
+    lowest = best[:, 0, 0]
+    matched = np.append(pairs.object, -1)[np.where(lowest, begin + (lowest - 1) % most, -1)]
+    back = np.argsort(by_round)
     best = best[back].transpose(1, 2, 0)
-    return best > most, (best > 0) & (best <= most), found[back]
+    return best > most, (best > 0) & (best <= most), matched[back]

@@ -1,7 +1,7 @@
 """At which score to use a detector: precision, recall and F1 over the thresholds.
 
-F1 is the harmonic mean of precision and recall, 2 TP / (2 TP + FP + FN). What is right and what is
-false is decided by COCO's rule at IoU 0.5.
+F1 is the harmonic mean of precision and recall, 2 TP / (2 TP + FP + FN). True and false positives
+are those of COCO's rule at IoU 0.5.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from evaluation.metrics.coco import IGNORED, CocoEvaluation
+from evaluation.metrics.results import joined
 
 DEFAULT_THRESHOLD = 0.5  # where nothing can be recommended
 # Steps of a hundredth: a threshold a person can type, the same on every machine.
@@ -49,50 +50,50 @@ class Rates:
 class OperatingPoints:
     """Precision, recall and F1 of an evaluation at any score threshold.
 
-    A detection counts from the threshold on (score >= threshold).
+    A detection counts where its score is the threshold or higher.
     """
 
     def __init__(self, evaluation: CocoEvaluation) -> None:
         self.objects = evaluation.objects
-        found = evaluation.objects_found()
-        counted = [f != IGNORED for f in found]
-        rows = list(zip(evaluation.results, found, counted, strict=True))
-        self._scores = _joined([r.scores[c] for r, _, c in rows], np.float32)
-        self._labels = _joined([r.labels[c] for r, _, c in rows], np.int64)
-        self._right = _joined([f[c] >= 0 for _, f, c in rows], np.bool_)
+        detections = [r.detections for r in evaluation.results]
+        matched = joined(evaluation.matched_objects, np.int64)
+        counted = matched != IGNORED
+        self._scores = joined([d.scores for d in detections], np.float32)[counted]
+        self._labels = joined([d.labels for d in detections], np.int64)[counted]
+        self._true_positive = matched[counted] >= 0
 
     def classes(self, threshold: float) -> dict[str, Rates]:
         """The rates of each class."""
         above = self._scores >= np.float32(threshold)
         length = len(self.objects) + 1
-        right = np.bincount(self._labels[above & self._right], minlength=length)
-        false = np.bincount(self._labels[above & ~self._right], minlength=length)
+        true = np.bincount(self._labels[above & self._true_positive], minlength=length)
+        false = np.bincount(self._labels[above & ~self._true_positive], minlength=length)
         return {
-            name: Rates(int(right[k]), int(false[k]), count)
+            name: Rates(int(true[k]), int(false[k]), count)
             for k, (name, count) in enumerate(self.objects.items(), start=1)
         }
 
     def overall(self, threshold: float) -> Rates:
         """All classes' detections and objects counted together."""
         above = self._scores >= np.float32(threshold)
-        right = int(self._right[above].sum())
-        return Rates(right, int(above.sum()) - right, sum(self.objects.values()))
+        true = int(self._true_positive[above].sum())
+        return Rates(true, int(above.sum()) - true, sum(self.objects.values()))
 
     def recommended(self) -> float | None:
-        """The threshold of the highest F1 over all classes; None when no detection is right.
+        """The threshold with the highest F1 over all classes; None without any true positive.
 
-        Where several thresholds in a row are equally good, the one in their middle: scores of new
-        pictures vary, and it is the farthest from doing worse.
+        Where several neighbouring thresholds are equally good, the middle one: the scores of new
+        images differ a little, and it is the farthest from a lower F1.
         """
-        f1 = [self.overall(threshold).f1 for threshold in THRESHOLDS]
-        if not self._right.any():
+        if not self._true_positive.any():
             return None
-        first = int(np.argmax(f1))
-        last = first
+        f1 = [self.overall(threshold).f1 for threshold in THRESHOLDS]
+        first = last = int(np.argmax(f1))
         while last + 1 < len(f1) and f1[last + 1] == f1[first]:
             last += 1
         return THRESHOLDS[(first + last) // 2]
 
 
-def _joined(parts: list[np.ndarray], dtype: type) -> np.ndarray:
-    return np.concatenate([*parts, np.zeros(0, dtype)]).astype(dtype)
+def score_threshold(requested: float | None, recommended: float | None) -> float:
+    """The score from which detections are shown: the requested, else the recommended, else 0.5."""
+    return next(t for t in (requested, recommended, DEFAULT_THRESHOLD) if t is not None)

@@ -8,95 +8,105 @@ from dataclasses import dataclass
 import numpy as np
 
 from evaluation.metrics.box_ops import iou
-from evaluation.metrics.coco import FALSE, CocoEvaluation, ImageResult
+from evaluation.metrics.coco import FALSE_POSITIVE, CocoEvaluation
+from evaluation.metrics.results import ImageResult
 
 SAME_PLACE = 0.5  # IoU
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Outcome:
-    """One image at one threshold; ``image`` holds the detections above it, M of them.
+    """One image at one threshold; ``image`` holds the M detections above it and the N objects.
 
-    found: int (M,), the object that a detection found under its own name, else ``FALSE`` or
-    ``IGNORED``. mistaken: int (M,), the object that a false detection lies on, which has another
-    name and was not found, else ``FALSE``.
+    matched_object: int (M,), the object of a true positive, else ``FALSE_POSITIVE`` or ``IGNORED``.
+    confused_object: int (M,), the object of another class that a detection lies on and that no
+    detection of its own class matches, else ``FALSE_POSITIVE``.
     """
 
     image: ImageResult
-    found: np.ndarray
-    mistaken: np.ndarray
+    matched_object: np.ndarray
+    confused_object: np.ndarray
 
     def ordered(self, order: np.ndarray) -> Outcome:
         """The same with its detections in another order: int (M,)."""
-        return Outcome(self.image.keep(order), self.found[order], self.mistaken[order])
+        image = self.image.with_detections(self.image.detections.keep(order))
+        return Outcome(image, self.matched_object[order], self.confused_object[order])
 
     @property
-    def right(self) -> np.ndarray:
+    def true_positive(self) -> np.ndarray:
         """bool (M,)."""
-        return self.found >= 0
+        return self.matched_object >= 0
 
     @property
     def confused(self) -> np.ndarray:
-        """bool (M,): in the place of an object, under a wrong name."""
-        return self.mistaken >= 0
+        """bool (M,): on an object, with the wrong class."""
+        return self.confused_object >= 0
 
     @property
-    def false(self) -> np.ndarray:
-        """bool (M,): where nothing is, or a second time where something is."""
-        return (self.found == FALSE) & ~self.confused
+    def false_positive(self) -> np.ndarray:
+        """bool (M,): on no object, or on one that another detection has already; not confused."""
+        return (self.matched_object == FALSE_POSITIVE) & ~self.confused
 
     @property
-    def seen(self) -> np.ndarray:
-        """bool (N,): objects found under their names."""
-        return np.isin(np.arange(self.image.objects), self.found)
+    def detected(self) -> np.ndarray:
+        """bool (N,): objects of the true positives."""
+        return np.isin(np.arange(len(self.image.ground_truth)), self.matched_object)
 
     @property
     def missed(self) -> np.ndarray:
-        """bool (N,): objects with no detection in their place, difficult ones left out."""
-        taken = self.seen | np.isin(np.arange(self.image.objects), self.mistaken)
-        return ~taken & ~self.image.difficult
+        """bool (N,): objects neither detected nor confused, difficult ones left out."""
+        truth = self.image.ground_truth
+        confused = np.isin(np.arange(len(truth)), self.confused_object)
+        return ~(self.detected | confused | truth.difficult)
 
 
 def outcomes(evaluation: CocoEvaluation, threshold: float) -> list[Outcome]:
-    """One for each image of the evaluation.
+    """One per image of the evaluation.
 
-    Right is what COCO's rule calls right at IoU 0.5. Of what is left, each detection, the surest
-    first, takes the object that it overlaps most: a confusion from IoU 0.5 on.
+    True positives are those of COCO's rule at IoU 0.5. Then the false positives, by descending
+    score, are each compared with the objects that are left: one that overlaps such an object with
+    IoU 0.5 or more is a confusion with it, of several with the one of the highest IoU.
     """
-    rows = zip(evaluation.results, evaluation.objects_found(), strict=True)
-    return [_outcome(image, found, threshold) for image, found in rows]
+    rows = zip(evaluation.results, evaluation.matched_objects, strict=True)
+    return [_outcome(image, matched, threshold) for image, matched in rows]
 
 
-def _outcome(image: ImageResult, found: np.ndarray, threshold: float) -> Outcome:
-    # COCO's rule goes by descending score, so what lies below the threshold took nothing from
-    # what lies above it.
-    above = image.scores >= np.float32(threshold)
-    image, found = image.keep(above), found[above]
-    mistaken = np.full(len(found), FALSE)
-    free = ~np.isin(np.arange(image.objects), found) & ~image.difficult
-    if free.any():
-        overlap = iou(image.boxes, image.true_boxes)
-        for row in np.argsort(-image.scores, kind="stable"):
-            if found[row] != FALSE:
-                continue
-            candidates = np.where(free, overlap[row], 0.0)
-            best = int(candidates.argmax())
-            if candidates[best] >= SAME_PLACE:
-                mistaken[row], free[best] = best, False
-    return Outcome(image, found, mistaken)
+def _outcome(image: ImageResult, matched: np.ndarray, threshold: float) -> Outcome:
+    # COCO's rule goes by descending score, so no match changes when lower scores are left out.
+    above = image.detections.scores >= np.float32(threshold)
+    image, matched = image.with_detections(image.detections.keep(above)), matched[above]
+    return Outcome(image, matched, _confused_objects(image, matched))
+
+
+def _confused_objects(image: ImageResult, matched: np.ndarray) -> np.ndarray:
+    """``confused_object`` of ``Outcome``."""
+    truth, detections = image.ground_truth, image.detections
+    confused = np.full(len(matched), FALSE_POSITIVE)
+    free = ~np.isin(np.arange(len(truth)), matched) & ~truth.difficult
+    if not free.any():
+        return confused
+    overlap = iou(detections.boxes, truth.boxes)
+    by_score = np.argsort(-detections.scores, kind="stable")
+    for row in by_score[matched[by_score] == FALSE_POSITIVE]:
+        candidates = np.where(free, overlap[row], 0.0)
+        best = int(candidates.argmax())
+        if candidates[best] >= SAME_PLACE:
+            confused[row], free[best] = best, False
+    return confused
 
 
 def confusion_matrix(outcomes: Sequence[Outcome], num_classes: int) -> np.ndarray:
     """int (K + 1, K + 1): rows are true classes, columns detected ones, the last is background.
 
-    An object that nothing lies on counts in the last column, a false detection in the last row.
+    A missed object counts in the last column, a false positive in the last row.
     """
     matrix = np.zeros((num_classes + 1, num_classes + 1), dtype=np.int64)
     for outcome in outcomes:
-        image = outcome.image
-        truth, said = image.true_labels - 1, image.labels - 1
-        np.add.at(matrix, (truth[outcome.found[outcome.right]], said[outcome.right]), 1)
-        np.add.at(matrix, (truth[outcome.mistaken[outcome.confused]], said[outcome.confused]), 1)
+        truth = outcome.image.ground_truth.labels - 1
+        predicted = outcome.image.detections.labels - 1
+        for objects in (outcome.matched_object, outcome.confused_object):
+            rows = objects >= 0
+            np.add.at(matrix, (truth[objects[rows]], predicted[rows]), 1)
         np.add.at(matrix, (truth[outcome.missed], num_classes), 1)
-        np.add.at(matrix, (num_classes, said[outcome.false]), 1)
+        np.add.at(matrix, (num_classes, predicted[outcome.false_positive]), 1)
     return matrix

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from evaluation.metrics.box_ops import iou, share_inside
-from evaluation.metrics.coco import ImageResult, unique_images
+from evaluation.metrics.coco import unique_images
+from evaluation.metrics.results import Detections, GroundTruth, ImageResult, joined
 
-# Of a detection: no object of its class overlaps it enough.
+# A detection's object where none of its class overlaps it enough.
 NOTHING = -1
 
 
@@ -47,32 +48,32 @@ def voc_metrics(
 ) -> VocMetrics:
     """VOC's AP of each class, from all images at once, as the development kit counts.
 
-    results: one entry an image; a repeated image_id counts once. class_names: of the labels 1..K.
+    results: one per image; of a repeated image_id the last counts. class_names: of labels 1..K.
 
-    The surest detection comes first; of equal scores the one of the lower image_id, then the one
-    listed first. Each looks at the object of its class that it overlaps most, difficult ones
-    included, and at no other: if that IoU is below ``iou_threshold`` it is false; if the object is
-    difficult it does not count; the first on an object is true and each further one is false.
-    VOC has no crowds: those of a COCO data set excuse, as COCO's rule has it, what would be false
-    and lies in a crowd region of its class with ``iou_threshold`` of its own area or more.
+    Detections are taken by descending score, at equal scores by ascending image_id. Each is
+    compared with one object, that of its class with the highest IoU, difficult ones included. It is
+    a false positive below ``iou_threshold``, and ignored where the object is difficult; the first
+    on an object is the true positive and every further one a false positive. VOC has no crowds: in
+    a COCO data set, what would be a false positive is ignored, by COCO's rule, where
+    ``iou_threshold`` of its own area or more lies in a crowd region of its class.
 
     The kit adds one pixel to widths and heights because both corner pixels belong to its boxes.
     Ours of a VOC data set reach from the first pixel's left edge to the last one's right edge, so
-    that the plain IoU used here is the same number.
+    that the plain IoU is the same number.
     """
     images = unique_images(results)
-    found, difficult = _all_detections(images, iou_threshold)
-    excused = _joined([_excused(r, iou_threshold) for r in images], np.bool_)
-    true_labels = _joined([r.true_labels for r in images], np.int64)
-    labels = _joined([r.labels for r in images], np.int64)
-    scores = _joined([r.scores for r in images], np.float64)
+    nearest, in_crowd = _all_detections(images, iou_threshold)
+    difficult = joined([r.ground_truth.difficult for r in images], np.bool_)
+    true_labels = joined([r.ground_truth.labels for r in images], np.int64)
+    labels = joined([r.detections.labels for r in images], np.int64)
+    scores = joined([r.detections.scores for r in images], np.float64)
 
     ap_2007, ap_2010 = {}, {}
     for label, name in enumerate(class_names, start=1):
         objects = int(((true_labels == label) & ~difficult).sum())
-        mine = np.flatnonzero(labels == label)
-        mine = mine[np.argsort(-scores[mine], kind="stable")]  # the surest first
-        precision = _precision(found[mine], excused[mine], difficult)
+        rows = np.flatnonzero(labels == label)
+        rows = rows[np.argsort(-scores[rows], kind="stable")]
+        precision = _precision(nearest[rows], in_crowd[rows], difficult)
         ap_2007[name] = _eleven_points(precision, objects)
         ap_2010[name] = _area(precision, objects)
     return VocMetrics(ap_2007, ap_2010)
@@ -81,58 +82,50 @@ def voc_metrics(
 def _all_detections(
     images: Sequence[ImageResult], iou_threshold: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """What each detection looks at, and which objects are difficult, of all images in a row.
+    """For the detections of all images the object of the highest IoU and whether a crowd has it.
 
-    Returns the number of an object or ``NOTHING``, int64 (detections,), and bool (objects,).
+    Returns the object's index among those of all images or ``NOTHING``, int64 (detections,), and
+    bool (detections,).
     """
-    found, first = [], 0
-    for r in images:
-        nearest = _nearest(r, iou_threshold)
-        found.append(np.where(nearest == NOTHING, NOTHING, nearest + first))
-        first += r.objects
-    return _joined(found, np.int64), _joined([r.difficult for r in images], np.bool_)
+    nearest, in_crowd, first = [], [], 0
+    for image in images:
+        truth, detections = image.ground_truth, image.detections
+        same_class = detections.labels[:, None] == truth.labels
+        object_ = _nearest(detections, truth, same_class & ~truth.is_crowd, iou_threshold)
+        nearest.append(np.where(object_ == NOTHING, NOTHING, object_ + first))
+        inside = share_inside(detections.boxes, truth.boxes) >= iou_threshold
+        in_crowd.append((inside & same_class & truth.is_crowd).any(axis=1))
+        first += len(truth)
+    return joined(nearest, np.int64), joined(in_crowd, np.bool_)
 
 
-def _nearest(r: ImageResult, iou_threshold: float) -> np.ndarray:
-    """Of each detection the object of its class with the greatest IoU, or ``NOTHING``: (M,)."""
-    if not r.objects or not len(r.boxes):
-        return np.full(len(r.boxes), NOTHING)
-    overlap = np.where(_of_its_class(r, ~_crowd(r)), iou(r.boxes, r.true_boxes), -1.0)
-    nearest = overlap.argmax(axis=1)
-    return np.where(overlap.max(axis=1) >= iou_threshold, nearest, NOTHING)
+def _nearest(
+    detections: Detections, truth: GroundTruth, comparable: np.ndarray, iou_threshold: float
+) -> np.ndarray:
+    """The index of the comparable object with the highest IoU, or ``NOTHING``: int64 (M,).
 
-
-def _excused(r: ImageResult, threshold: float) -> np.ndarray:
-    """Of each detection whether it mostly lies in a crowd region of its class: bool (M,)."""
-    inside = share_inside(r.boxes, r.true_boxes) >= threshold
-    excused: np.ndarray = (inside & _of_its_class(r, _crowd(r))).any(axis=1)
-    return excused
-
-
-def _crowd(r: ImageResult) -> np.ndarray:
-    return np.zeros(r.objects, dtype=bool) if r.crowd is None else r.crowd
-
-
-def _of_its_class(r: ImageResult, objects: np.ndarray) -> np.ndarray:
-    """Which of ``objects``, bool (N,), are of the detection's class: bool (M, N)."""
-    alike: np.ndarray = (r.labels[:, None] == r.true_labels) & objects
-    return alike
-
-
-def _precision(found: np.ndarray, excused: np.ndarray, difficult: np.ndarray) -> np.ndarray:
-    """The best precision that keeps at least 1, 2, ... true detections: float64 (found objects,).
-
-    found: the objects looked at, surest detection first. excused: which do not count if false.
+    comparable: bool (M, N).
     """
-    on_object = found != NOTHING
-    counts = ~on_object
-    counts[on_object] = ~difficult[found[on_object]]
-    found, excused = found[counts], excused[counts]
-    objects, first = np.unique(found, return_index=True)
-    true = np.zeros(len(found), dtype=bool)
-    true[first[objects != NOTHING]] = True
-    places = np.flatnonzero(true[true | ~excused])
-    precision = np.arange(1, len(places) + 1) / (places + 1)
+    if not len(truth):
+        return np.full(len(detections), NOTHING)
+    overlap = np.where(comparable, iou(detections.boxes, truth.boxes), -1.0)
+    return np.where(overlap.max(axis=1) >= iou_threshold, overlap.argmax(axis=1), NOTHING)
+
+
+def _precision(nearest: np.ndarray, in_crowd: np.ndarray, difficult: np.ndarray) -> np.ndarray:
+    """The highest precision with 1, 2, ... true positives or more: float64 (true positives,).
+
+    nearest: int (M,), the object that each detection is compared with, by descending score.
+    in_crowd: bool (M,). difficult: bool, of all objects.
+    """
+    counts = nearest == NOTHING
+    counts[~counts] = ~difficult[nearest[~counts]]
+    nearest, in_crowd = nearest[counts], in_crowd[counts]
+    objects, first = np.unique(nearest, return_index=True)
+    true_positive = np.zeros(len(nearest), dtype=bool)
+    true_positive[first[objects != NOTHING]] = True
+    index = np.flatnonzero(true_positive[true_positive | ~in_crowd])
+    precision = np.arange(1, len(index) + 1) / (index + 1)
     return np.maximum.accumulate(precision[::-1])[::-1]
 
 
@@ -145,12 +138,8 @@ def _eleven_points(precision: np.ndarray, objects: int) -> float:
 
 
 def _area(precision: np.ndarray, objects: int) -> float:
-    # Recall rises by 1 / objects at each true detection and nowhere else.
+    # Recall rises by 1 / objects at each true positive.
     return float(precision.sum() / objects) if objects else math.nan
-
-
-def _joined(parts: Sequence[np.ndarray], dtype: type) -> np.ndarray:
-    return np.concatenate([np.zeros(0, dtype), *parts]).astype(dtype)
 
 
 def _mean(values: Iterable[float]) -> float:

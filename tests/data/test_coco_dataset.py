@@ -18,7 +18,8 @@ from pycocotools.coco import COCO
 from data import open_dataset
 from data.coco_dataset import CocoDataset
 from data.dataset import DataSplits
-from evaluation.metrics.coco import ImageResult, coco_metrics
+from evaluation.metrics.coco import CocoEvaluation
+from evaluation.metrics.results import ImageResult
 from tests.data_sets import ACE, KING, SIZE, Pictures, Thing, draw_image, write_text
 from utils.errors import UserError
 
@@ -281,9 +282,12 @@ def test_every_detection_inside_a_crowd_costs_nothing_as_in_pycocotools(tmp_path
         "labels": torch.tensor([1, 1, 1, 1]),
     }
     result = ImageResult.from_tensors(target, detection)
-    assert coco_metrics([result], splits.class_names).map == pytest.approx(1.0)
-    judged = dataclasses.replace(result, crowd=None)
-    assert coco_metrics([judged], splits.class_names).map == pytest.approx(1 / 3, abs=0.01)
+    assert CocoEvaluation([result], splits.class_names).metrics.map == pytest.approx(1.0)
+    truth = dataclasses.replace(result.ground_truth, crowd=None)
+    result = dataclasses.replace(result, ground_truth=truth)
+    assert CocoEvaluation([result], splits.class_names).metrics.map == pytest.approx(
+        1 / 3, abs=0.01
+    )
 
 
 def test_where_images_are_set_aside_their_crowds_go_to_validation_alone(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import io
 import json
 import math
@@ -18,10 +17,18 @@ from PIL import Image
 from evaluation import figures
 from evaluation.diagnosis.finding import Finding
 from evaluation.galleries import IMAGES_EACH, RIGHT, WRONG, Gallery, galleries
-from evaluation.metrics.coco import ImageResult, above, coco_metrics
+from evaluation.metrics.coco import CocoEvaluation
+from evaluation.metrics.results import ImageResult
 from evaluation.page import Contents, largest_confusions, render
 from evaluation.summary import Evaluation, evaluate
-from tests.evaluation.metrics.test_coco import CLASSES, random_boxes, random_results, result
+from tests.evaluation.metrics.test_coco import (
+    CLASSES,
+    random_boxes,
+    random_results,
+    result,
+    with_truth,
+    without_detections,
+)
 
 BOX, ELSEWHERE = [10, 10, 60, 60], [100, 100, 160, 160]
 NASTY = ("<script>alert(1)</script>", "_hidden $\\frac{1}{2}$", "\x1b[31mred\x1b[0m & \u202e")
@@ -107,7 +114,7 @@ def test_a_perfect_detector_scores_one_everywhere() -> None:
 def test_an_empty_detector_scores_zero_everywhere() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        measured = evaluate([r.keep(r.scores > 2) for r in perfect()], CLASSES)
+        measured = evaluate(without_detections(perfect()), CLASSES)
     plain = measured.as_plain()
     assert plain["coco"]["AP IoU=0.50:0.95 area=all maxDets=100"] == 0
     assert plain["voc"] == {"AP50_2007": 0, "AP50_2010": 0}
@@ -137,7 +144,8 @@ def test_nothing_to_measure_is_a_report_too(results: list[ImageResult]) -> None:
 def test_the_original_figure_leaves_out_detections_under_one_half() -> None:
     results = random_results(1)
     measured = evaluate(results, CLASSES)
-    assert measured.original == coco_metrics(above(results, 0.5), CLASSES)
+    sure = [r.with_detections(r.detections.above(0.5)) for r in results]
+    assert measured.original == CocoEvaluation(sure, CLASSES).metrics
     assert measured.original.map < measured.metrics.map
 
 
@@ -273,14 +281,13 @@ def test_a_gallery_has_a_bounded_number_of_images() -> None:
 
 def test_the_size_histogram_counts_every_object_once_and_finds_what_was_found() -> None:
     results = random_results(1)
-    results[0] = dataclasses.replace(results[0], difficult=results[0].true_labels > 0)
+    results[0] = with_truth(results[0], difficult=results[0].ground_truth.labels > 0)
     measured = evaluate(results, CLASSES)
     edges, objects, found = figures.recall_by_size(measured)
     assert objects.sum() == sum(measured.coco.objects.values())
     assert found.sum() == measured.overall.true_positives and (found <= objects).all()
-    sides = np.concatenate(
-        [np.sqrt((r.true_boxes[:, 2:] - r.true_boxes[:, :2]).prod(axis=1)) for r in results[1:]]
-    )
+    boxes = np.concatenate([r.ground_truth.boxes for r in results[1:]])
+    sides = np.sqrt((boxes[:, 2:] - boxes[:, :2]).prod(axis=1))
     np.testing.assert_array_equal(objects, np.histogram(sides.astype(np.float64), edges)[0])
 
 

@@ -21,7 +21,8 @@ from torchvision.transforms import v2
 
 from data.dataset import Annotation, Dataset, Target
 from data.loader import make_loader
-from evaluation.metrics.coco import ImageResult, coco_metrics
+from evaluation.metrics.coco import CocoEvaluation
+from evaluation.metrics.results import ImageResult
 from model.checkpoint import DetectorDescription, WholeCheckpointIO, load_checkpoint
 from model.efficient_retinanet import get_efficient_retinanet
 from model.lightning_trainer import (
@@ -369,7 +370,7 @@ def planted(alive: nn.Module) -> tuple[PicturesInMemory, float]:
     results = [
         ImageResult.from_tensors(data[row][1], detection) for row, detection in enumerate(found)
     ]
-    return data, coco_metrics(results, NAMES).map
+    return data, CocoEvaluation(results, NAMES).metrics.map
 
 
 @pytest.mark.parametrize(("batch_size", "workers"), [(1, 0), (3, 0), (8, 0), (3, 2)])

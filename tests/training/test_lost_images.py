@@ -14,7 +14,7 @@ from PIL import Image
 from data.crops import crop_objects
 from data.dataset import Annotation, Dataset, SampleKey
 from data.loader import collate_fn, make_loader
-from evaluation.metrics.coco import ImageResult
+from evaluation.metrics.results import ImageResult
 from evaluation.run_pictures import save_detections
 from model.lightning_trainer import DetectorModule, Recipe
 from tests.small_models import build, enliven

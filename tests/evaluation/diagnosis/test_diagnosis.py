@@ -27,11 +27,13 @@ from evaluation.diagnosis.facts import Facts
 from evaluation.diagnosis.finding import Finding
 from evaluation.diagnosis.gather import diagnosis_lines, examine, parameter_facts
 from evaluation.diagnosis.rank import diagnose
-from evaluation.metrics.coco import CocoEvaluation, ImageResult
+from evaluation.metrics.coco import CocoEvaluation
+from evaluation.metrics.results import Detections, GroundTruth, ImageResult
 from model.efficient_retinanet import get_efficient_retinanet
 from model.lightning_trainer import DetectorModule
 from model.network.forward import losses_and_detections
 from tests.data_sets import draw_image
+from tests.evaluation.metrics.test_coco import without_detections
 from training import low_map
 from training.low_map import LowMapDiagnosis
 
@@ -124,9 +126,8 @@ def results_of(
         labels = np.array(dataset.labels(row), dtype=np.int64)
         said = np.array([says(k, next(counter)) for k in labels.tolist()], dtype=np.int64)
         boxes, scores = annotation.boxes, np.full(len(labels), score, np.float32)
-        found.append(
-            ImageResult(row, boxes, labels, annotation.difficult, boxes.copy(), scores, said)
-        )
+        truth = GroundTruth(boxes, labels, annotation.difficult)
+        found.append(ImageResult(row, truth, Detections(boxes.copy(), scores, said)))
     return found
 
 
@@ -232,8 +233,8 @@ def test_every_cause_alone_is_the_only_accusation(
     model: RetinaNet, frozen_by_hand: RetinaNet
 ) -> None:
     splits, small = splits_of(labelled(40)), splits_of(labelled(40, side=4))
-    nothing = [r.keep(np.zeros(0, int)) for r in results_of(splits.validation)]
-    none_small = [r.keep(np.zeros(0, int)) for r in results_of(small.validation)]
+    nothing = without_detections(results_of(splits.validation))
+    none_small = without_detections(results_of(small.validation))
     cases = {
         SMALL: look(model, small, none_small),
         SHUFFLED: look(model, splits, results_of(splits.validation, says=shuffled)),
@@ -269,7 +270,7 @@ def test_a_frozen_backbone_that_has_learned_is_not_accused(frozen_from_a_file: R
                 if name in learned and value.is_floating_point():
                     value.add_(0.1)
         splits = splits_of(labelled(20))
-        nothing = [r.keep(np.zeros(0, int)) for r in results_of(splits.validation)]
+        nothing = without_detections(results_of(splits.validation))
         facts = facts_of(frozen_from_a_file, splits, nothing, pretrained=True)
         assert not facts.parameters.untrained and facts.parameters.backbone_trainable == 0
         assert "nothing at all" in diagnose(facts)[0].title
@@ -283,7 +284,7 @@ def test_averaged_weights_of_a_fresh_run_accuse_nobody_and_after_steps_they_do(
     """All of an average is without gradients; only untouched norms after steps prove something."""
     average = DetectorModule(model, NAMES).detector
     splits = splits_of(labelled(20))
-    nothing = [r.keep(np.zeros(0, int)) for r in results_of(splits.validation)]
+    nothing = without_detections(results_of(splits.validation))
     assert FROZEN not in look(average, splits, nothing)[0].title
     later = diagnose(facts_of(average, splits, nothing, training={"steps": 900}))
     assert FROZEN in later[0].title
@@ -291,7 +292,7 @@ def test_averaged_weights_of_a_fresh_run_accuse_nobody_and_after_steps_they_do(
 
 def test_every_anchor_larger_or_smaller_is_told_apart() -> None:
     splits = splits_of(labelled(20, side=28))
-    nothing = [r.keep(np.zeros(0, int)) for r in results_of(splits.validation)]
+    nothing = without_detections(results_of(splits.validation))
     (first, *_) = look(build(anchor_scale=0.01), splits, nothing)
     assert first.title == "Objects are larger than every anchor."
     assert "--anchor-scale 1 --image-size 128: then 0 % of the boxes" in first.advice
@@ -402,7 +403,10 @@ def test_a_rare_class_is_named(model: RetinaNet) -> None:
     without = [a for a in both if "jack" not in a.names]
     one = next(a for a in both if "jack" in a.names)
     splits = splits_of(without * 3 + [one], both)
-    lost = [r.keep(r.labels != 4) for r in results_of(splits.validation)]
+    lost = [
+        r.with_detections(r.detections.keep(r.detections.labels != 4))
+        for r in results_of(splits.validation)
+    ]
     first = look(model, splits, lost)[0]
     assert first.title == "Some classes are rare in training." and "'jack' 1" in first.evidence
 
@@ -424,7 +428,7 @@ def test_circumstances_of_the_training_are_named(
     model: RetinaNet, training: dict[str, float], title: str
 ) -> None:
     splits = splits_of(labelled(20))
-    nothing = [r.keep(np.zeros(0, int)) for r in results_of(splits.validation)]
+    nothing = without_detections(results_of(splits.validation))
     touched = dataclasses.replace(parameter_facts(model, False), untrained=False)
     facts = facts_of(model, splits, nothing, training=training)
     assert [f.title for f in diagnose(dataclasses.replace(facts, parameters=touched))] == [title]
@@ -438,18 +442,22 @@ def test_circumstances_of_the_training_are_named(
 def test_a_threshold_too_high_is_named(model: RetinaNet, threshold: float, title: str) -> None:
     splits = splits_of(labelled(20))
     results = results_of(splits.validation, score=0.9)
-    results[0] = dataclasses.replace(results[0], scores=np.array([0.97, 0.97], np.float32))
+    sure = dataclasses.replace(results[0].detections, scores=np.array([0.97, 0.97], np.float32))
+    results[0] = results[0].with_detections(sure)
     assert look(model, splits, results, threshold)[0].title.startswith(title)
 
 
 def with_false_detections(results: list[ImageResult], score: float) -> list[ImageResult]:
     corner = np.tile(np.array([[0, 40, 7, 47]], np.float32), (4, 1))
+    false = Detections(corner, np.full(4, score, np.float32), np.ones(4, np.int64))
     return [
-        dataclasses.replace(
-            r,
-            boxes=np.concatenate([r.boxes, corner]),
-            scores=np.concatenate([r.scores, np.full(4, score, np.float32)]),
-            labels=np.concatenate([r.labels, np.ones(4, np.int64)]),
+        r.with_detections(
+            Detections(
+                *(
+                    np.concatenate(pair)
+                    for pair in zip(vars(r.detections).values(), vars(false).values(), strict=True)
+                )
+            )
         )
         for r in results
     ]
@@ -489,7 +497,7 @@ def test_without_objects_or_images_the_diagnosis_says_so_and_nothing_warns(
 
 def test_without_detections_nothing_warns(model: RetinaNet) -> None:
     splits = splits_of(labelled(20))
-    nothing = [r.keep(np.zeros(0, int)) for r in results_of(splits.validation)]
+    nothing = without_detections(results_of(splits.validation))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         findings = look(model, splits, nothing)
@@ -500,7 +508,7 @@ def test_few_objects_make_no_bold_claims(model: RetinaNet) -> None:
     splits = splits_of(labelled(2))
     for results in (
         results_of(splits.validation, says=lambda k, i: k % 4 + 1),
-        [r.keep(np.zeros(0, int)) for r in results_of(splits.validation)],
+        without_detections(results_of(splits.validation)),
     ):
         findings = look(model, splits, results)
         assert [f.title for f in findings] == ["Only 4 objects in validation: too few to tell."]
@@ -510,7 +518,9 @@ def test_few_objects_make_no_bold_claims(model: RetinaNet) -> None:
 def test_difficult_objects_are_not_counted(model: RetinaNet) -> None:
     rows = [dataclasses.replace(a, difficult=np.array([True, False])) for a in labelled(20)]
     splits = splits_of(rows)
-    missed = [r.keep(np.array([False, True])) for r in results_of(splits.validation)]
+    missed = [
+        r.with_detections(r.detections.keep(np.array([1]))) for r in results_of(splits.validation)
+    ]
     facts = facts_of(model, splits, missed)
     assert (facts.total_objects, facts.recall_any) == (20, 1.0)
 
@@ -520,12 +530,12 @@ def test_recalls_and_names_are_those_counted_by_hand(model: RetinaNet) -> None:
     a, b, c, d = [0, 0, 20, 20], [30, 0, 50, 20], [0, 25, 20, 45], [30, 25, 50, 45]
     image = ImageResult(
         0,
-        np.array([a, b, c, d], np.float32),
-        np.array([1, 1, 2, 2]),
-        np.zeros(4, bool),
-        np.array([a, b, b, d], np.float32),
-        np.array([0.9, 0.4, 0.6, 0.04], np.float32),
-        np.array([1, 1, 3, 2]),
+        GroundTruth(np.array([a, b, c, d], np.float32), np.array([1, 1, 2, 2]), np.zeros(4, bool)),
+        Detections(
+            np.array([a, b, b, d], np.float32),
+            np.array([0.9, 0.4, 0.6, 0.04], np.float32),
+            np.array([1, 1, 3, 2]),
+        ),
     )
     facts = facts_of(model, splits_of(labelled(4)), [image])
     assert (facts.recall_any, facts.recall_named) == (0.5, 0.5)
@@ -539,12 +549,12 @@ def test_a_neighbour_does_not_lend_its_name(model: RetinaNet) -> None:
     first, second = [0, 0, 30, 20], [8, 0, 38, 20]
     image = ImageResult(
         0,
-        np.array([first, second], np.float32),
-        np.array([1, 2]),
-        np.zeros(2, bool),
-        np.array([first, second], np.float32),
-        np.array([0.9, 0.4], np.float32),
-        np.array([1, 2]),
+        GroundTruth(np.array([first, second], np.float32), np.array([1, 2]), np.zeros(2, bool)),
+        Detections(
+            np.array([first, second], np.float32),
+            np.array([0.9, 0.4], np.float32),
+            np.array([1, 2]),
+        ),
     )
     names = facts_of(model, splits_of(labelled(4)), [image]).names
     assert names[0] == (1, 0, 0, 0) and names[1] == (0, 1, 0, 0)
@@ -665,7 +675,7 @@ class Run:
 @pytest.fixture
 def bad_run(model: RetinaNet) -> Run:
     splits = splits_of(labelled(20))
-    nothing = [r.keep(np.zeros(0, int)) for r in results_of(splits.validation)]
+    nothing = without_detections(results_of(splits.validation))
     return Run(model, nothing, splits)
 
 

@@ -11,16 +11,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evaluation.metrics.bootstrap import Interval, ResampledMap, mean_ap_interval
-from evaluation.metrics.coco import CocoEvaluation, ImageResult
+from evaluation.metrics.coco import CocoEvaluation
+from evaluation.metrics.results import ImageResult
 from tests.coco_oracle import official
-from tests.evaluation.metrics.test_coco import CLASSES, random_boxes, random_results, result
+from tests.evaluation.metrics.test_coco import (
+    CLASSES,
+    detected_perfectly,
+    random_boxes,
+    random_results,
+    result,
+    some_difficult,
+    without_detections,
+)
 
 pytestmark = pytest.mark.filterwarnings("error")
-
-
-def some_difficult(results: list[ImageResult], share: float, seed: int = 0) -> list[ImageResult]:
-    random = np.random.default_rng(seed)
-    return [dataclasses.replace(r, difficult=random.random(r.objects) < share) for r in results]
 
 
 def repeated(results: list[ImageResult], weights: np.ndarray) -> list[ImageResult]:
@@ -180,18 +184,12 @@ def test_most_intervals_hold_the_number_of_the_population(population: list[Image
 
 
 def test_a_perfect_detector_has_one() -> None:
-    perfect = [
-        dataclasses.replace(
-            r, boxes=r.true_boxes, labels=r.true_labels, scores=np.full(r.objects, 0.8, np.float32)
-        )
-        for r in random_results(0)
-    ]
-    found = interval(perfect)
+    found = interval(detected_perfectly(random_results(0)))
     assert (found.low, found.high) == pytest.approx((1.0, 1.0), abs=1e-12)
 
 
 def test_a_detector_that_finds_nothing_has_zero() -> None:
-    found = interval([r.keep(np.zeros(len(r.boxes), bool)) for r in random_results(0)])
+    found = interval(without_detections(random_results(0)))
     assert (found.low, found.high) == (0.0, 0.0)
 
 

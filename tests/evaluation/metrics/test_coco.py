@@ -17,16 +17,14 @@ from pycocotools.cocoeval import COCOeval
 from torchvision import tv_tensors
 
 from evaluation.metrics.coco import (
-    FALSE,
+    FALSE_POSITIVE,
     IGNORED,
     SUMMARY_ROWS,
     CocoEvaluation,
     CocoMetrics,
-    ImageResult,
-    above,
-    coco_metrics,
     show,
 )
+from evaluation.metrics.results import Detections, GroundTruth, ImageResult
 from tests.coco_oracle import official as run_official
 
 CLASSES = ("ace", "king", "queen")
@@ -50,15 +48,45 @@ def result(
     """One image; by default everything is of class 1, sure and not difficult."""
     true_boxes, boxes = boxes_of(true), boxes_of(found)
     n, m = len(true_boxes), len(boxes)
-    return ImageResult(
-        image_id=image_id,
-        true_boxes=true_boxes,
-        true_labels=np.asarray([1] * n if true_labels is None else true_labels, dtype=np.int64),
-        difficult=np.asarray([False] * n if difficult is None else difficult, dtype=bool),
-        boxes=boxes,
-        scores=np.asarray([0.9] * m if scores is None else scores, dtype=np.float32),
-        labels=np.asarray([1] * m if labels is None else labels, dtype=np.int64),
+    truth = GroundTruth(
+        true_boxes,
+        np.asarray([1] * n if true_labels is None else true_labels, dtype=np.int64),
+        np.asarray([False] * n if difficult is None else difficult, dtype=bool),
     )
+    detections = Detections(
+        boxes,
+        np.asarray([0.9] * m if scores is None else scores, dtype=np.float32),
+        np.asarray([1] * m if labels is None else labels, dtype=np.int64),
+    )
+    return ImageResult(image_id, truth, detections)
+
+
+def with_truth(image: ImageResult, **changes: np.ndarray) -> ImageResult:
+    """The same image with other fields of its ground truth."""
+    truth = dataclasses.replace(image.ground_truth, **changes)
+    return dataclasses.replace(image, ground_truth=truth)
+
+
+def some_difficult(results: list[ImageResult], share: float, seed: int = 0) -> list[ImageResult]:
+    random = np.random.default_rng(seed)
+    return [with_truth(r, difficult=random.random(len(r.ground_truth)) < share) for r in results]
+
+
+def detected_perfectly(results: list[ImageResult]) -> list[ImageResult]:
+    return [
+        r.with_detections(
+            Detections(
+                r.ground_truth.boxes,
+                np.full(len(r.ground_truth), 0.8, np.float32),
+                r.ground_truth.labels,
+            )
+        )
+        for r in results
+    ]
+
+
+def without_detections(results: list[ImageResult]) -> list[ImageResult]:
+    return [r.with_detections(r.detections.above(2)) for r in results]
 
 
 def random_boxes(random: np.random.Generator, count: int) -> np.ndarray:
@@ -92,6 +120,10 @@ def random_results(seed: int, classes: int = 3) -> list[ImageResult]:
     return results
 
 
+def coco_metrics(results: list[ImageResult], names: tuple[str, ...]) -> CocoMetrics:
+    return CocoEvaluation(results, names).metrics
+
+
 def numbers(metrics: CocoMetrics) -> list[float]:
     return [*metrics.summary, *(x for values in metrics.class_ap.values() for x in values)]
 
@@ -118,7 +150,7 @@ def test_the_numbers_are_those_of_pycocotools(seed: int) -> None:
             alone.summarize()
         np.testing.assert_allclose(metrics.class_ap[name], alone.stats[:3], rtol=0, atol=1e-12)
     assert metrics.objects == {
-        name: sum(int((r.true_labels == k).sum()) for r in results)
+        name: sum(int((r.ground_truth.labels == k).sum()) for r in results)
         for k, name in enumerate(CLASSES, 1)
     }
 
@@ -138,16 +170,7 @@ def test_the_summary_has_the_rows_that_pycocotools_prints() -> None:
 @few
 @given(st.integers(0, 10**6))
 def test_a_perfect_detector_has_one(seed: int) -> None:
-    results = [
-        dataclasses.replace(
-            r,
-            boxes=r.true_boxes,
-            labels=r.true_labels,
-            scores=np.full(len(r.true_boxes), 0.8, np.float32),
-        )
-        for r in random_results(seed)
-    ]
-    metrics = coco_metrics(results, CLASSES)
+    metrics = coco_metrics(detected_perfectly(random_results(seed)), CLASSES)
     assert not math.isnan(metrics.map)
     measured = [x for x in numbers(metrics) if not math.isnan(x)]
     # AR with one detection an image cannot reach 1 where an image has more.
@@ -156,8 +179,7 @@ def test_a_perfect_detector_has_one(seed: int) -> None:
 
 
 def test_a_detector_that_finds_nothing_has_zero() -> None:
-    empty = [result(r.image_id, r.true_boxes, true_labels=r.true_labels) for r in random_results(1)]
-    metrics = coco_metrics(empty, CLASSES)
+    metrics = coco_metrics(without_detections(random_results(1)), CLASSES)
     assert metrics.map == metrics.map_50 == metrics.map_75 == 0.0
     assert set(metrics.class_ap.values()) == {(0.0, 0.0, 0.0)}
 
@@ -288,12 +310,11 @@ def test_targets_and_detections_as_the_model_gives_them_make_a_result() -> None:
         "labels": torch.tensor([2]),
     }
     made = ImageResult.from_tensors(target, found)
-    assert made.image_id == 5 and made.difficult.tolist() == [True]
-    assert made.true_boxes.tolist() == made.boxes.tolist() == boxes.tolist()
-    assert all(
-        type(getattr(made, name)) is np.ndarray
-        for name in ("true_boxes", "true_labels", "difficult", "boxes", "scores", "labels")
-    )
+    truth, detections = made.ground_truth, made.detections
+    assert made.image_id == 5 and truth.difficult.tolist() == [True] and truth.crowd is None
+    assert truth.boxes.tolist() == detections.boxes.tolist() == boxes.tolist()
+    arrays = (*vars(detections).values(), truth.boxes, truth.labels, truth.difficult)
+    assert all(type(values) is np.ndarray for values in arrays)
     assert coco_metrics([made], CLASSES).objects["king"] == 0
 
 
@@ -307,12 +328,13 @@ def overlap(one: np.ndarray, other: np.ndarray) -> float:
 def found_by_hand(r: ImageResult) -> list[int]:
     """COCO's rule in plain words: the surest first, each takes the free object of its name that it
     overlaps most; what it may take at IoU 0.5, difficult ones last and without counting."""
-    found, taken = [FALSE] * len(r.boxes), set()
-    for row in np.argsort(-r.scores, kind="stable"):
+    truth, detections = r.ground_truth, r.detections
+    found, taken = [FALSE_POSITIVE] * len(detections), set()
+    for row in np.argsort(-detections.scores, kind="stable"):
         free = [
-            (not r.difficult[i], overlap(r.boxes[row], r.true_boxes[i]), i)
-            for i in range(r.objects)
-            if i not in taken and r.true_labels[i] == r.labels[row]
+            (not truth.difficult[i], overlap(detections.boxes[row], truth.boxes[i]), i)
+            for i in range(len(truth))
+            if i not in taken and truth.labels[i] == detections.labels[row]
         ]
         fitting = [candidate for candidate in free if candidate[1] >= 0.5]
         if fitting:
@@ -324,16 +346,11 @@ def found_by_hand(r: ImageResult) -> list[int]:
 
 @pytest.mark.parametrize("seed", range(6))
 def test_the_objects_found_are_those_of_the_rule_worked_by_hand(seed: int) -> None:
-    random = np.random.default_rng(seed)
-    results = [
-        dataclasses.replace(r, difficult=random.random(r.objects) < 0.3)
-        for r in random_results(seed)
-    ]
-    evaluation = CocoEvaluation(results, CLASSES)
+    evaluation = CocoEvaluation(some_difficult(random_results(seed), 0.3, seed), CLASSES)
     expected = [found_by_hand(r) for r in evaluation.results]
-    assert [f.tolist() for f in evaluation.objects_found()] == expected
+    assert [f.tolist() for f in evaluation.matched_objects] == expected
     flat = [i for found in expected for i in found]
-    assert min(flat.count(FALSE), sum(i >= 0 for i in flat)) > 5
+    assert min(flat.count(FALSE_POSITIVE), sum(i >= 0 for i in flat)) > 5
     assert seed or IGNORED in flat
 
 
@@ -341,7 +358,7 @@ def test_the_object_found_does_not_depend_on_ranges_of_size() -> None:
     """Of a small and a medium object COCO's count of medium ones takes the medium one."""
     small, medium = [0, 0, 31, 31], [0, 0, 33, 33]
     evaluation = CocoEvaluation([result(true=[small, medium], found=[small])], CLASSES)
-    assert evaluation.objects_found()[0].tolist() == [0]
+    assert evaluation.matched_objects[0].tolist() == [0]
 
 
 def test_the_mean_of_a_precision_curve_is_the_class_ap50() -> None:
@@ -354,22 +371,17 @@ def test_the_mean_of_a_precision_curve_is_the_class_ap50() -> None:
 
 def test_detections_below_a_score_can_be_left_out() -> None:
     image = result(true=[[0, 0, 9, 9]], found=[[0, 0, 9, 9]] * 3, scores=[0.49, 0.5, 0.9])
-    (kept,) = above([image], 0.5)
-    assert kept.scores.tolist() == pytest.approx([0.5, 0.9]) and len(kept.boxes) == 2
-    assert kept.objects == 1 and len(image.boxes) == 3
+    kept = image.detections.above(0.5)
+    assert kept.scores.tolist() == pytest.approx([0.5, 0.9]) and len(kept) == len(kept.boxes) == 2
+    assert len(image.ground_truth) == 1 and len(image.detections) == 3
 
 
 def test_a_detection_of_background_is_left_out() -> None:
-    nothing = {
-        "boxes": np.zeros((0, 4)),
-        "labels": np.zeros(0, int),
-        "difficult": np.zeros(0, bool),
-    }
     found = {
         "boxes": torch.tensor([[0.0, 0, 9, 9], [1, 1, 5, 5]]),
         "scores": torch.tensor([0.9, 0.8]),
         "labels": torch.tensor([0, 2]),
     }
-    kept = ImageResult.from_tensors({**nothing, "image_id": 3}, found)
+    kept = Detections.from_tensors(found)
     assert kept.labels.tolist() == [2] and kept.boxes.tolist() == [[1, 1, 5, 5]]
     assert kept.scores.tolist() == pytest.approx([0.8])

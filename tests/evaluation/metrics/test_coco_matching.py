@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools.cocoeval import COCOeval, Params
 
-from evaluation.metrics import coco as metrics_module
-from evaluation.metrics import coco_matching as pairs_module
 from evaluation.metrics.average_precision import LIMITS, RECALLS
 from evaluation.metrics.bootstrap import ResampledMap
-from evaluation.metrics.coco import CocoEvaluation, ImageResult, above, coco_metrics
-from evaluation.metrics.coco_matching import IOU_THRESHOLDS, SIZES, places
-from tests.coco_oracle import official, official_objects_found
-from tests.evaluation.metrics.test_coco import numbers, result
+from evaluation.metrics.coco import CocoEvaluation
+from evaluation.metrics.coco_matching import (
+    AREA_RANGES,
+    IOU_THRESHOLDS,
+    Boxes,
+    overlapping,
+    rank_in_group,
+)
+from evaluation.metrics.results import ImageResult
+from tests.coco_oracle import official, official_matched_objects
+from tests.evaluation.metrics.test_coco import numbers, result, with_truth
 
 CLASSES = ("ace", "king", "queen", "never shown")
 pytestmark = pytest.mark.filterwarnings("error")
@@ -53,7 +56,7 @@ def hard_image(random: np.random.Generator, image_id: int) -> ImageResult:
         difficult=difficult,
     )
     crowd = random.random(n) < 0.2
-    return dataclasses.replace(made, crowd=crowd) if random.random() < 0.5 else made
+    return with_truth(made, crowd=crowd) if random.random() < 0.5 else made
 
 
 def hard_results(seed: int) -> list[ImageResult]:
@@ -89,8 +92,8 @@ def test_the_numbers_are_those_of_pycocotools(seed: int) -> None:
 @seeds
 def test_the_objects_found_are_those_of_pycocotools(seed: int) -> None:
     results = hard_results(seed)
-    found = CocoEvaluation(results, CLASSES).objects_found()
-    expected = official_objects_found(results, official(results, len(CLASSES)))
+    found = CocoEvaluation(results, CLASSES).matched_objects
+    expected = official_matched_objects(results, official(results, len(CLASSES)))
     assert [f.tolist() for f in found] == expected
 
 
@@ -108,33 +111,42 @@ def test_every_image_drawn_once_is_the_number_of_pycocotools(seed: int) -> None:
 def test_leaving_out_the_less_sure_needs_no_new_match(seed: int, score: float) -> None:
     results = hard_results(seed)
     measured = CocoEvaluation(results, CLASSES).metrics_above(score)
-    fresh = coco_metrics(above(results, score), CLASSES)
-    np.testing.assert_array_equal(numbers(measured), numbers(fresh))
+    fresh = CocoEvaluation([r.with_detections(r.detections.above(score)) for r in results], CLASSES)
+    np.testing.assert_array_equal(numbers(measured), numbers(fresh.metrics))
 
 
 def test_the_hard_images_hold_what_is_rare() -> None:
     """Else the tests above would say little."""
     images = [image for seed in range(60) for image in hard_results(seed)]
-    assert any(r.crowd is not None and r.crowd.sum() > 0 for r in images)
-    assert any((r.labels == 1).sum() > 100 for r in images)
-    assert any(not r.objects and len(r.boxes) for r in images)
-    assert any(r.objects and not len(r.boxes) for r in images)
-    assert any(((r.boxes[:, 2:] - r.boxes[:, :2]).prod(axis=1) > 1e10).any() for r in images)
+    assert any(r.ground_truth.is_crowd.any() for r in images)
+    assert any((r.detections.labels == 1).sum() > 100 for r in images)
+    assert {(bool(len(r.ground_truth)), bool(len(r.detections))) for r in images} >= {
+        (True, False),
+        (False, True),
+    }
+    boxes = np.concatenate([r.detections.boxes for r in images])
+    assert ((boxes[:, 2:] - boxes[:, :2]).prod(axis=1) > 1e10).any()
     found = np.concatenate([f for s in range(20) for f in _found(s)])
     assert {-2, -1, 0, 1} <= set(found.tolist())
 
 
 def _found(seed: int) -> list[np.ndarray]:
-    return CocoEvaluation(hard_results(seed), CLASSES).objects_found()
+    return CocoEvaluation(hard_results(seed), CLASSES).matched_objects
 
 
-def test_pairs_taken_in_small_parts_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = [CocoEvaluation(hard_results(seed), CLASSES).matches for seed in range(8)]
-    monkeypatch.setattr(pairs_module, "PAIRS_AT_ONCE", 7)
-    parts = [CocoEvaluation(hard_results(seed), CLASSES).matches for seed in range(8)]
-    for one, other in zip(whole, parts, strict=True):
-        for field in dataclasses.fields(one):
-            np.testing.assert_array_equal(getattr(one, field.name), getattr(other, field.name))
+def test_pairs_compared_in_small_parts_are_the_same() -> None:
+    random = np.random.default_rng(0)
+
+    def boxes(count: int) -> Boxes:
+        image, label = random.integers(0, 5, count), random.integers(1, 4, count)
+        return Boxes(image, label, grid_boxes(random, count, 8.0))
+
+    detections, objects, crowd = boxes(300), boxes(60), random.random(60) < 0.2
+    whole = overlapping(detections, objects, crowd, 0.5)
+    parts = overlapping(detections, objects, crowd, 0.5, at_once=7)
+    assert len(whole.iou) > 100
+    for one, other in zip(vars(whole).values(), vars(parts).values(), strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_thresholds_recalls_and_sizes_are_those_of_pycocotools() -> None:
@@ -142,21 +154,12 @@ def test_thresholds_recalls_and_sizes_are_those_of_pycocotools() -> None:
     np.testing.assert_array_equal(IOU_THRESHOLDS, theirs.iouThrs)
     np.testing.assert_array_equal(RECALLS, theirs.recThrs)
     assert list(LIMITS) == theirs.maxDets
-    assert list(SIZES) == theirs.areaRngLbl
-    assert [list(limits) for limits in SIZES.values()] == theirs.areaRng
-
-
-def test_an_evaluation_matches_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    calls: list[int] = []
-    match = metrics_module.match
-    monkeypatch.setattr(metrics_module, "match", lambda *given: calls.append(1) or match(*given))
-    evaluation = CocoEvaluation(hard_results(3), CLASSES)
-    assert evaluation.metrics and evaluation.metrics_above(0.5) and evaluation.objects_found()
-    assert evaluation.precision_curves() and ResampledMap(evaluation) and len(calls) == 1
+    assert list(AREA_RANGES) == theirs.areaRngLbl
+    assert [list(limits) for limits in AREA_RANGES.values()] == theirs.areaRng
 
 
 @pytest.mark.parametrize(
     ("values", "expected"), [("", []), ("a", [0]), ("aaabcc", [0, 1, 2, 0, 0, 1])]
 )
-def test_places_are_counted_in_each_stretch(values: str, expected: list[int]) -> None:
-    assert places(np.array(list(values), dtype="U1")).tolist() == expected
+def test_ranks_are_counted_in_each_group(values: str, expected: list[int]) -> None:
+    assert rank_in_group(np.array(list(values), dtype="U1")).tolist() == expected

@@ -8,8 +8,9 @@ import warnings
 import numpy as np
 import pytest
 
-from evaluation.metrics.coco import CocoEvaluation, ImageResult
-from evaluation.metrics.operating_point import THRESHOLDS, OperatingPoints, Rates
+from evaluation.metrics.coco import CocoEvaluation
+from evaluation.metrics.operating_point import THRESHOLDS, OperatingPoints, Rates, score_threshold
+from evaluation.metrics.results import ImageResult
 from tests.evaluation.metrics.test_coco import CLASSES, random_results, result
 
 
@@ -107,3 +108,13 @@ def test_nothing_to_measure_is_nan(results: list[ImageResult]) -> None:
         assert found.recommended() is None
         rates = found.overall(0.5)
         assert np.isnan([rates.precision, rates.recall, rates.f1]).all()
+
+
+@pytest.mark.parametrize(
+    ("requested", "recommended", "expected"),
+    [(0.7, 0.3, 0.7), (0.0, 0.3, 0.0), (None, 0.3, 0.3), (None, None, 0.5), (0.7, None, 0.7)],
+)
+def test_the_requested_threshold_comes_before_the_recommended_one(
+    requested: float | None, recommended: float | None, expected: float
+) -> None:
+    assert score_threshold(requested, recommended) == expected

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 import pytest
 
-from evaluation.metrics.coco import CocoEvaluation, ImageResult
+from evaluation.metrics.coco import CocoEvaluation
 from evaluation.metrics.operating_point import OperatingPoints
 from evaluation.metrics.outcomes import Outcome, confusion_matrix, outcomes
-from tests.evaluation.metrics.test_coco import CLASSES, random_results, result
+from evaluation.metrics.results import ImageResult
+from tests.evaluation.metrics.test_coco import CLASSES, random_results, result, with_truth
 
 BOX, ELSEWHERE, NOWHERE = [10, 10, 60, 60], [100, 100, 160, 160], [200, 10, 230, 40]
 NEAR = [12, 10, 62, 60]  # IoU 0.92 with BOX
@@ -32,10 +31,10 @@ def test_right_confused_missed_and_false_are_told_apart() -> None:
         labels=[1, 3, 1],
     )
     outcome = judged(image)
-    assert outcome.right.tolist() == [True, False, False]
+    assert outcome.true_positive.tolist() == [True, False, False]
     assert outcome.confused.tolist() == [False, True, False]
-    assert outcome.false.tolist() == [False, False, True]
-    assert outcome.seen.tolist() == [True, False, False]
+    assert outcome.false_positive.tolist() == [False, False, True]
+    assert outcome.detected.tolist() == [True, False, False]
     assert outcome.missed.tolist() == [False, False, True]
     assert matrix(image) == [[1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1], [1, 0, 0, 0]]
 
@@ -54,18 +53,18 @@ def test_of_two_wrong_names_the_surer_one_is_the_confusion() -> None:
     image = result(true=[BOX], found=[NEAR, BOX], labels=[2, 3], scores=[0.6, 0.9])
     outcome = judged(image)
     assert outcome.confused.tolist() == [False, True]
-    assert outcome.false.tolist() == [True, False]
+    assert outcome.false_positive.tolist() == [True, False]
 
 
 def test_a_wrong_name_takes_the_object_that_it_overlaps_most() -> None:
     image = result(true=[NEAR, BOX], found=[BOX], labels=[2])
-    assert judged(image).mistaken.tolist() == [1]
+    assert judged(image).confused_object.tolist() == [1]
     assert judged(image).missed.tolist() == [True, False]
 
 
 def test_a_second_detection_of_a_found_object_is_false() -> None:
     image = result(true=[BOX], found=[BOX, NEAR], scores=[0.9, 0.8])
-    assert judged(image).false.tolist() == [False, True]
+    assert judged(image).false_positive.tolist() == [False, True]
 
 
 def test_less_than_half_overlap_is_a_miss_and_a_false_detection() -> None:
@@ -99,7 +98,8 @@ def test_the_matrix_agrees_with_the_rates_and_the_data(seed: int) -> None:
 def test_images_without_objects_or_detections_are_ordinary() -> None:
     for image in (result(), result(true=[BOX]), result(found=[BOX])):
         outcome = judged(image)
-        assert len(outcome.missed) == image.objects and len(outcome.false) == len(image.boxes)
+        assert len(outcome.missed) == len(image.ground_truth)
+        assert len(outcome.false_positive) == len(image.detections)
     assert confusion_matrix([], 3).sum() == 0
 
 
@@ -111,6 +111,6 @@ def test_a_crowd_excuses_every_detection_of_its_class_that_lies_in_it() -> None:
         labels=[1, 1, 2, 1],
         difficult=[True, False],
     )
-    outcome = judged(dataclasses.replace(image, crowd=np.array([True, False])))
-    assert outcome.false.tolist() == [False, False, True, True]
+    outcome = judged(with_truth(image, crowd=np.array([True, False])))
+    assert outcome.false_positive.tolist() == [False, False, True, True]
     assert outcome.missed.tolist() == [False, True]

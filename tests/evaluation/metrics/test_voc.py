@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import random
 from typing import Any
@@ -12,9 +11,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evaluation.metrics.coco import ImageResult, coco_metrics
+from evaluation.metrics.coco import CocoEvaluation
+from evaluation.metrics.results import ImageResult
 from evaluation.metrics.voc import VocMetrics, voc_metrics
-from tests.evaluation.metrics.test_coco import random_results, result
+from tests.evaluation.metrics.test_coco import (
+    detected_perfectly,
+    random_results,
+    result,
+    with_truth,
+    without_detections,
+)
 
 CLASSES = ("ace", "king", "queen")
 pytestmark = pytest.mark.filterwarnings("error")
@@ -62,22 +68,20 @@ def naive_curve(
     images = {r.image_id: r for r in results}
     detections = []
     for image_id in sorted(images):
-        r = images[image_id]
         for box, score, its_label in zip(
-            r.boxes.tolist(), r.scores.tolist(), r.labels.tolist(), strict=True
+            *(values.tolist() for values in vars(images[image_id].detections).values()), strict=True
         ):
             if its_label == label:
                 detections.append((score, image_id, box))
     detections.sort(key=lambda d: -d[0])
     taken, true, false, curve = set(), 0, 0, []
     for _, image_id, box in detections:
-        r, best, nearest = images[image_id], -math.inf, None
-        crowds = [False] * r.objects if r.crowd is None else r.crowd.tolist()
+        truth, best, nearest = images[image_id].ground_truth, -math.inf, None
         excused = False
-        for i, other in enumerate(r.true_boxes.tolist()):
-            if r.true_labels[i] != label:
+        for i, other in enumerate(truth.boxes.tolist()):
+            if truth.labels[i] != label:
                 continue
-            if crowds[i]:
+            if truth.is_crowd[i]:
                 excused |= naive_share(box, other) >= threshold
             elif naive_iou(box, other) > best:
                 best, nearest = naive_iou(box, other), i
@@ -85,7 +89,7 @@ def naive_curve(
             if excused:
                 continue
             false += 1
-        elif r.difficult[nearest]:
+        elif truth.difficult[nearest]:
             continue
         elif (image_id, nearest) in taken:
             if excused:
@@ -97,7 +101,7 @@ def naive_curve(
         curve.append((true, false))
     objects = 0
     for r in images.values():
-        for its_label, hard in zip(r.true_labels, r.difficult, strict=True):
+        for its_label, hard in zip(r.ground_truth.labels, r.ground_truth.difficult, strict=True):
             objects += bool(its_label == label and not hard)
     return curve, objects
 
@@ -169,15 +173,16 @@ def test_with_crowds_too(seed: int, threshold: float) -> None:
     draw = random.Random(seed)
     results = []
     for r in crowded_results(seed):
-        crowd = np.array([draw.random() < 0.25 for _ in range(r.objects)], dtype=bool)
-        boxes = r.true_boxes + np.where(crowd[:, None], np.float32([-6, -2, 6, 2]), np.float32(0))
-        difficult = r.difficult | crowd
-        results.append(dataclasses.replace(r, true_boxes=boxes, difficult=difficult, crowd=crowd))
+        truth = r.ground_truth
+        crowd = np.array([draw.random() < 0.25 for _ in range(len(truth))], dtype=bool)
+        boxes = truth.boxes + np.where(crowd[:, None], np.float32([-6, -2, 6, 2]), np.float32(0))
+        difficult = truth.difficult | crowd
+        results.append(with_truth(r, boxes=boxes, difficult=difficult, crowd=crowd))
     assert_as_written_down(results, threshold)
 
 
 def with_crowds(image: ImageResult, *crowd: bool) -> ImageResult:
-    return dataclasses.replace(image, crowd=np.array(crowd), difficult=np.array(crowd))
+    return with_truth(image, crowd=np.array(crowd), difficult=np.array(crowd))
 
 
 def test_a_crowd_excuses_every_detection_that_mostly_lies_in_it() -> None:
@@ -185,13 +190,15 @@ def test_a_crowd_excuses_every_detection_that_mostly_lies_in_it() -> None:
     found = [*(square(x, 60) for x in (100, 120, 140, 160, 180)), square(0)]
     image = result(0, [square(0), [90, 50, 200, 90]], found)
     assert one_class([image])[1] == pytest.approx(1 / 12)
-    assert coco_metrics([with_crowds(image, False, True)], ("ace",)).map_50 == pytest.approx(1)
+    assert CocoEvaluation(
+        [with_crowds(image, False, True)], ("ace",)
+    ).metrics.map_50 == pytest.approx(1)
     assert one_class([with_crowds(image, False, True)]) == (1.0, 1.0)
 
 
 def test_a_crowd_of_another_class_excuses_nothing() -> None:
     image = result(0, [square(0), [90, 50, 200, 90]], [square(100, 60), square(0)])
-    image = with_crowds(dataclasses.replace(image, true_labels=np.array([1, 2])), False, True)
+    image = with_crowds(with_truth(image, labels=np.array([1, 2])), False, True)
     assert voc_metrics([image], CLASSES).ap_2010["ace"] == 0.5
 
 
@@ -204,10 +211,8 @@ def test_an_object_in_a_crowd_is_found_once_and_further_detections_are_excused()
     """The crowd is nearer than the object, and takes the detection from it nevertheless not."""
     image = result(0, [square(0), square(50)], [square(1), square(0.5), square(50)])
     crowd = [0.5, 0, 11, 10]
-    image = dataclasses.replace(
-        image, true_boxes=np.array([[0, 0, 10, 10], [50, 0, 60, 10], crowd])
-    )
-    image = dataclasses.replace(image, true_labels=np.ones(3, np.int64))
+    boxes = np.array([[0, 0, 10, 10], [50, 0, 60, 10], crowd])
+    image = with_truth(image, boxes=boxes, labels=np.ones(3, np.int64))
     assert one_class([with_crowds(image, False, False, True)]) == (1.0, 1.0)
 
 
@@ -321,19 +326,12 @@ def test_an_object_in_another_image_is_not_looked_at() -> None:
 @settings(max_examples=15, deadline=None)
 @given(st.integers(0, 10**6))
 def test_a_perfect_detector_has_exactly_one(seed: int) -> None:
-    images = [
-        dataclasses.replace(
-            r, boxes=r.true_boxes, labels=r.true_labels, scores=np.full(r.objects, 0.8, np.float32)
-        )
-        for r in random_results(seed)
-    ]
-    metrics = voc_metrics(images, CLASSES)
+    metrics = voc_metrics(detected_perfectly(random_results(seed)), CLASSES)
     assert metrics.mean_2007 == metrics.mean_2010 == 1.0
 
 
 def test_a_detector_that_finds_nothing_has_zero() -> None:
-    images = [r.keep(np.zeros(len(r.boxes), bool)) for r in random_results(1)]
-    metrics = voc_metrics(images, CLASSES)
+    metrics = voc_metrics(without_detections(random_results(1)), CLASSES)
     assert metrics.ap_2007 == metrics.ap_2010 == dict.fromkeys(CLASSES, 0.0)
     assert metrics.mean_2007 == metrics.mean_2010 == 0.0
 

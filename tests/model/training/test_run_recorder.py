@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from evaluation.metrics.coco import coco_metrics
+from evaluation.metrics.coco import CocoEvaluation
 from model.checkpoint import DetectorDescription
 from model.lightning_trainer import DetectorModule
 from model.training.run_recorder import RunRecorder
@@ -60,7 +60,7 @@ class Stage:
             self.recorder.on_train_batch_end(trainer, module, None, batch, 0)
         if mean_ap is not None:
             self.recorder.on_validation_start(trainer, module)
-            module.metrics = coco_metrics([], ["ace"])
+            module.metrics = CocoEvaluation([], ["ace"]).metrics
             trainer.callback_metrics |= values(
                 val_loss=0.5, mAP=mean_ap, mAP50=mean_ap, mAP75=mean_ap
             )
