@@ -72,7 +72,7 @@ def test_sizes_are_those_of_the_files_whatever_the_annotations_state(
     model: RetinaNet, tmp_path: Path
 ) -> None:
     read = labelled(6, folder=tmp_path)
-    wrong, _ = check_boxes([dataclasses.replace(a, size=(1000, 1000)) for a in read], Notes())
+    wrong, _ = check_boxes([dataclasses.replace(a, size=(1000, 1000)) for a in read], Remarks())
     stated, *others = (
         anchor_facts(model, Dataset(rows, NAMES)) for rows in (labelled(6), read, wrong)
     )
