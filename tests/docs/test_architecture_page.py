@@ -13,7 +13,6 @@ PAGE = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
 LISTED = re.findall(r"^- `([^`]+)` — \S.*$", PAGE, re.MULTILINE)
 # What looks like a path of the repository: a folder, or a file with a folder or a suffix of ours.
 PATH = re.compile(r"(?:[\w.-]+/)+(?:[\w-]+\.\w+)?|\w+\.py")
-OF_A_RUN = {"images/", "monitor-best/", "runs/"}
 
 
 def holds_only_a_docstring(path: Path) -> bool:
