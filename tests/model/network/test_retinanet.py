@@ -156,7 +156,7 @@ def head_outputs(batch: int) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
 def test_detections_are_those_of_torchvision(
     b0: RetinaNet, threshold: float, in_one_call: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(post_processing, "CANDIDATES_A_CALL", 10**9 if in_one_call else 0)
+    monkeypatch.setattr(post_processing, "CANDIDATES_PER_CALL", 10**9 if in_one_call else 0)
     torch.manual_seed(2)
     logits, offsets, anchors = head_outputs(3)
     sizes = [(64, 64), (50, 64), (64, 33)]
@@ -237,7 +237,7 @@ def test_the_memory_of_shapes_is_bounded() -> None:
         generator(
             ImageList(torch.zeros(1, 3, side, side), [(side, side)]), [torch.zeros(1, 1, 2, 2)]
         )
-    assert len(generator._made) <= Float32AnchorGenerator.SHAPES_KEPT
+    assert len(generator.cache) <= Float32AnchorGenerator.CACHED_SHAPES
 
 
 def test_training_without_targets_is_an_error(b0: RetinaNet) -> None:
