@@ -161,22 +161,15 @@ def _build_model(
 
 def _load_weights(model: BatchedRetinaNet, start: Checkpoint, class_names: tuple[str, ...]) -> None:
     """Load a checkpoint's weights; the class layer only where the classes are the same."""
-    weights = dict(start.weights)
-    if start.description.class_names != class_names:
-        for name in [n for n in weights if "classification_head.cls_logits." in n]:
-            del weights[name]
+    classes = start.description.class_names
+    if classes != class_names:
         say(
             "note",
-            f"the checkpoint's classes are {', '.join(start.description.class_names)}: "
-            "the layer that names classes starts anew",
+            f"the checkpoint's classes are {', '.join(classes)}: the layer that names classes "
+            "starts anew",
         )
-    try:
-        model.load_state_dict(weights, strict=False)
-    except RuntimeError as error:
-        raise UserError(
-            f"--load {start.path}: its weights do not fit the {start.description.model_name} it "
-            f"describes ({str(error).splitlines()[-1].strip()}); the file is damaged."
-        ) from error
+    skip = None if classes == class_names else "classification_head.cls_logits."
+    start.load_into(model, skip=skip)
     say("weights", f"from {start.path}, epoch {start.epoch}")
 
 
@@ -211,7 +204,7 @@ def _make_trainer(
         log_every_n_steps=min(LOG_EVERY, steps_per_epoch),
         enable_model_summary=False,
         enable_progress_bar=is_terminal(),
-        callbacks=[*progress_bars(), *watchers, RunRecorder(run, description, say), last],
+        callbacks=[*progress_bars(), *watchers, RunRecorder(run, description), last],
         plugins=[WholeCheckpointIO()],
         **machine.trainer_options(),
     )

@@ -58,8 +58,7 @@ def pretrain_on_crops(
         budget,
         mean=model.transform.image_mean,
         std=model.transform.image_std,
-        turn=180.0 if config.quarter_turns else 20.0,
-        say=say,
+        max_rotation=180.0 if config.quarter_turns else 20.0,
     )
     trainer = pl.Trainer(
         max_epochs=1,

@@ -18,7 +18,7 @@ from model.network import post_processing
 from model.network.anchor_matching import IGNORED, Objects, match
 from model.network.anchors import Float32AnchorGenerator
 from model.network.post_processing import PostProcessing
-from tests.small_models import SIDE, enliven, pictures, target
+from tests.small_models import SIDE, pictures, target, with_varied_outputs
 
 LEVELS = (600, 150, 36, 9)
 CLASSES = 5
@@ -27,7 +27,7 @@ CLASSES = 5
 @pytest.fixture(scope="module")
 def b0() -> RetinaNet:
     torch.manual_seed(0)
-    return enliven(get_efficient_retinanet(7, backbone_weights="none", image_size=SIDE))
+    return with_varied_outputs(get_efficient_retinanet(7, backbone_weights="none", image_size=SIDE))
 
 
 def random_boxes(count: int, side: float = 64.0) -> Tensor:
