@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
-from data.dataset import DataSplits
-from data.source import DataSource, describe_splits, match_classes
+from data.source import DataSource
 from evaluation.console_report import say_findings, say_metrics, say_threshold
-from evaluation.detector_metrics import DetectorMetrics, detector_metrics
+from evaluation.detector_metrics import detector_metrics
 from evaluation.measure import measure
 from evaluation.verify_metrics import choose_metrics
 from evaluation.write_report import report_folder, write_report
@@ -16,15 +14,15 @@ from model.checkpoint import Checkpoint, load_checkpoint
 from model.efficient_retinanet import describe_parameters
 from training.lost_images import LostImages
 from utils.config import Config
-from utils.console import progress_bar, say
+from utils.console import say
 from utils.gpu_check import make_guard
 from utils.hardware import Machine
 from utils.lightning_setup import quieten_libraries, readable_failures
 from utils.run_folder import DETECTIONS, MONITOR_METRICS, REPORT, make_folder, refuse_inside
 
 
-def launch(config: Config) -> DetectorMetrics:
-    """Measure the checkpoint ``config.load`` on the validation images and show the result.
+def launch(config: Config) -> int:
+    """Measure the checkpoint ``config.load`` on the validation images; the exit status.
 
     The data set is ``config.path`` or the one that the checkpoint remembers. Writes the report into
     ``config.output``, by default a folder beside the checkpoint. Raises UserError for a file that
@@ -38,7 +36,17 @@ def launch(config: Config) -> DetectorMetrics:
     checkpoint.refuse_contradictions(
         model_name=config.model, image_size=config.image_size, anchor_scale=config.anchor_scale
     )
-    splits = _open_data(config, checkpoint)
+    source = DataSource.choose(
+        config.path, description.data, checkpoint=checkpoint.path, on_bad_image=config.on_bad_image
+    )
+    if not config.path:
+        say("note", "-p is not given: the data set that the checkpoint remembers is taken")
+    splits = source.open_for_run(
+        config.cache_folder,
+        overfit=config.overfit,
+        class_names=description.class_names,
+        checkpoint=checkpoint.path,
+    )
     folder = make_folder(_output_folder(config, checkpoint))
     model = checkpoint.build_model()
     parameters = describe_parameters(model)
@@ -46,7 +54,7 @@ def launch(config: Config) -> DetectorMetrics:
     say("device", str(machine))
 
     guard = make_guard(
-        config.gpu, config.delay_time, config.high_temp, config.low_temp, config.max_pause, say
+        config.gpu, config.delay_time, config.high_temp, config.low_temp, config.max_pause
     )
     module = measure(
         model,
@@ -54,7 +62,7 @@ def launch(config: Config) -> DetectorMetrics:
         machine,
         batch_size=config.batch_size,
         workers=config.workers,
-        callbacks=[*guard, LostImages(say)],
+        callbacks=[*guard, LostImages()],
     )
     coco = choose_metrics(module.evaluation, config.verify_metrics)
     threshold = checkpoint.threshold(config.score_threshold)
@@ -70,7 +78,7 @@ def launch(config: Config) -> DetectorMetrics:
     say_threshold(metrics, checkpoint)
     say_findings(findings)
     say("saved", f"{folder / REPORT}, {MONITOR_METRICS}, {DETECTIONS}")
-    return metrics
+    return 0
 
 
 def _output_folder(config: Config, checkpoint: Checkpoint) -> Path:
@@ -84,26 +92,3 @@ def _output_folder(config: Config, checkpoint: Checkpoint) -> Path:
     if config.path or remembered:
         refuse_inside(folder, data, "the data set")
     return folder
-
-
-def _open_data(config: Config, checkpoint: Checkpoint) -> DataSplits:
-    """The data of ``-p`` or that the checkpoint remembers, labelled by the checkpoint's classes."""
-    remembered = checkpoint.description.data
-    if config.path:
-        path = str(Path(config.path).resolve())
-        try:
-            source = DataSource(**{**remembered, "path": path})
-        except TypeError:  # a checkpoint of another program, or of none
-            source = DataSource(path)
-    else:
-        source = DataSource.remembered(remembered, str(checkpoint.path))
-        say("note", "-p is not given: the data set that the checkpoint remembers is taken")
-    if config.on_bad_image is not None:
-        source = dataclasses.replace(source, skip_bad_images=config.on_bad_image == "skip")
-    with progress_bar("images") as progress:
-        splits = source.open(config.cache_folder, progress, overfit=config.overfit)
-    names = checkpoint.description.class_names
-    splits = match_classes(splits, names, f"the checkpoint {checkpoint.path}")
-    for label, text in describe_splits(splits, source):
-        say(label, text)
-    return splits

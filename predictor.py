@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from itertools import count
+from contextlib import contextmanager
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
-from data.image_files.find import Found, describe_others, find_pictures
+import torch
+
+from data.image_files.find import ImageFiles, describe_others, find_images
 from model.checkpoint import Checkpoint, load_checkpoint
 from model.efficient_retinanet import describe_parameters
 from prediction.inference import Prediction, predict
@@ -18,7 +17,7 @@ from prediction.output_files import COCO_RESULTS, DRAWN, OBJECTS, PICTURES, Resu
 from utils.config import Config
 from utils.console import is_terminal, progress_bar, say
 from utils.errors import UserError
-from utils.gpu_check import make_guard
+from utils.gpu_check import Cooldown
 from utils.hardware import Machine
 from utils.lightning_setup import quieten_libraries, readable_failures
 from utils.run_folder import create_run_folder, make_folder, refuse_inside
@@ -43,7 +42,7 @@ def launch(config: Config) -> int:
         model_name=config.model, image_size=config.image_size, anchor_scale=config.anchor_scale
     )
     source = Path(config.predict or "").expanduser()
-    found = find_pictures(source)
+    found = find_images(source)
     threshold = checkpoint.threshold(config.score_threshold)
     model = checkpoint.build_model(min(MODEL_THRESHOLD, threshold))
     folder = _output_folder(config.output, checkpoint.path.parent, source)
@@ -67,8 +66,8 @@ def launch(config: Config) -> int:
         results = Results(folder, found.names)
     start = time.monotonic()
     try:
-        with readable_failures(), _resting(config, machine) as rest:
-            _write_all(predictions, results, found, rest)
+        with readable_failures(), _resting(config, machine.device) as rest:
+            _write_all(predictions, results, found, config.batch_size, rest)
     except (KeyboardInterrupt, UserError):
         kept = "what was found until then is in" if results.whole() else "parts may be left in"
         say("stopped", f"after {results.pictures} of {len(found.paths)} pictures; {kept} {folder}")
@@ -87,7 +86,11 @@ def launch(config: Config) -> int:
 
 
 def _write_all(
-    predictions: Iterator[Prediction], results: Results, found: Found, rest: Callable[[], None]
+    predictions: Iterator[Prediction],
+    results: Results,
+    found: ImageFiles,
+    batch_size: int,
+    rest: Callable[[], None],
 ) -> None:
     total = len(found.paths)
     with progress_bar("detecting") as progress, results:
@@ -98,10 +101,11 @@ def _write_all(
             progress(results.pictures, total)
             if results.pictures % LINE_EVERY == 0 and not is_terminal():
                 say("progress", f"{results.pictures} of {total} pictures")
-            rest()
+            if results.pictures % batch_size == 0:
+                rest()
 
 
-def _say_found(found: Found) -> None:
+def _say_found(found: ImageFiles) -> None:
     say("pictures", f"{len(found.paths)} in {found.root}{describe_others(found.others)}")
     for folder, reason in found.unlisted:
         say("failed", f"{folder}: {reason}")
@@ -134,28 +138,14 @@ def _output_folder(asked: str | None, beside: Path, source: Path) -> Path:
 
 
 @contextmanager
-def _resting(config: Config, machine: Machine) -> Iterator[Callable[[], None]]:
-    """Yields what to call after every picture; after each batch the temperature guard rests."""
-    guards = make_guard(
-        config.gpu, config.delay_time, config.high_temp, config.low_temp, config.max_pause, say
-    )
-    # All that the guard asks a Trainer; there is none here.
-    alone: Any = SimpleNamespace(
-        world_size=1,
-        is_global_zero=True,
-        received_sigterm=False,
-        strategy=SimpleNamespace(root_device=machine.device),
-    )
-    module: Any = None
-    pictures = count(1)
-
-    def rest() -> None:
-        if next(pictures) % config.batch_size == 0:
-            for guard in guards:
-                guard.on_validation_batch_end(alone, module, None, None, 0)
-
-    with ExitStack() as stack:
-        for guard in guards:
-            guard.setup(alone, module, "predict")
-            stack.callback(guard.teardown, alone, module, "predict")
-        yield rest
+def _resting(config: Config, device: torch.device) -> Iterator[Callable[[], None]]:
+    """Yields what to call after every batch: the temperature guard's rest, if it is requested."""
+    if not config.gpu:
+        yield lambda: None
+        return
+    cooldown = Cooldown(config.delay_time, config.high_temp, config.low_temp, 60 * config.max_pause)
+    cooldown.start(device)
+    try:
+        yield cooldown.rest
+    finally:
+        cooldown.finish()

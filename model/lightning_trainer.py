@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 from torchvision.models.detection import RetinaNet
 
 from evaluation.metrics.coco import CocoEvaluation, CocoMetrics
 from evaluation.metrics.operating_point import OperatingPoints
-from evaluation.metrics.results import ImageResult
-from model.for_inference import for_inference
-from model.network.forward import losses_and_detections
+from evaluation.metrics.results import GroundTruth, ImageResult
+from model.detector import Detector
 from model.network.retinanet import BatchedRetinaNet
+from model.training.recipe import Recipe, parameter_groups, warmed_up_average, warmup_cosine
 from utils.hardware import Machine
 
 
@@ -34,24 +31,8 @@ class NonFiniteLoss(Exception):
         super().__init__(f"non-finite loss {losses} on images {image_ids}")
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """How the weights are moved.
-
-    learning_rate: peak of the schedule. backbone_factor: multiplies it for a pretrained backbone.
-    warmup_steps: linear, before the cosine to zero. ema_decay: of the averaged weights.
-    """
-
-    learning_rate: float = 1e-3
-    backbone_factor: float = 1.0
-    weight_decay: float = 0.05
-    warmup_steps: int = 100
-    ema_decay: float = 0.998
-    seed: int = 0
-
-
 class Timer:
-    """Images a second; the first batch, which warms the machine up, counts only if alone."""
+    """Images per second; the first batch, a warm-up, counts only if there is no other."""
 
     def __init__(self) -> None:
         self.batches: list[tuple[int, float]] = []
@@ -72,7 +53,7 @@ class Timer:
 
 
 def _finish_queue(device: torch.device) -> None:
-    # A GPU works on after the call returned; a time read before it is done measures nothing.
+    # A GPU still computes after the call returned.
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
@@ -83,8 +64,8 @@ class DetectorModule(pl.LightningModule):
     model: ours, see ``get_efficient_retinanet``. class_names: the K names, label i + 1 is
     ``class_names[i]``. description: plain values that rebuild the model, stored in checkpoints.
     validation_loss: whether a validation measures the losses too.
-    After a validation ``evaluation``, its ``results`` (one an image) and ``metrics``, and
-    ``score_threshold`` (of the highest F1, None where nothing was found) are those of its images.
+    After a validation ``evaluation``, its ``results`` (one per image) and ``metrics``, and
+    ``score_threshold`` (of the highest F1, None without detections) are those of its images.
     The batches hold uint8 images (3, H, W).
     """
 
@@ -104,17 +85,16 @@ class DetectorModule(pl.LightningModule):
         self.description = description or {}
         self.validation_loss = validation_loss
         self.average = AveragedModel(
-            model, use_buffers=True, multi_avg_fn=_warmed_up_ema(recipe.ema_decay)
+            model, use_buffers=True, multi_avg_fn=warmed_up_average(recipe.ema_decay)
         )
         self.average.requires_grad_(False)
         self.metrics: CocoMetrics | None = None
         self.score_threshold: float | None = None
         self.evaluation = CocoEvaluation([], class_names)
-        self.images_an_epoch = self.planned_steps = 0
+        self.images_per_epoch = self.planned_steps = 0
         self._results: list[ImageResult] = []
         self._timer = Timer()
-        # A function, and not a module that would become part of this one.
-        self._detect: Callable[..., Any] = partial(losses_and_detections, self.detector)
+        self._detector: Detector | None = None  # during a validation
 
     @property
     def detector(self) -> RetinaNet:
@@ -123,12 +103,12 @@ class DetectorModule(pl.LightningModule):
 
     @property
     def results(self) -> list[ImageResult]:
-        """Of the last validation, one an image."""
+        """Of the last validation, one per image."""
         return self.evaluation.results
 
     def on_train_start(self) -> None:
-        # Lightning keeps the modes it finds, and whoever had the model before may have left it in
-        # evaluation mode; the average is only ever evaluated.
+        # Lightning keeps the modes, and a caller may have left the model in evaluation mode; the
+        # average is only ever evaluated.
         self.model.train()
         self.average.eval()
         if int(self.average.n_averaged) == 0:
@@ -136,8 +116,8 @@ class DetectorModule(pl.LightningModule):
             self.average.update_parameters(self.model)
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        # Drop-connect's randomness follows from (seed, step), whatever drew numbers in between: a
-        # resumed run repeats an uninterrupted one.
+        # Drop-connect depends on (seed, step) alone, so that a resumed run equals an uninterrupted
+        # one.
         torch.manual_seed((self.recipe.seed << 32) + self.global_step)
 
     def training_step(self, batch: tuple[list[Tensor], list[Any]], batch_idx: int) -> Tensor | None:
@@ -157,41 +137,41 @@ class DetectorModule(pl.LightningModule):
             batch_size=len(images),
         )
         self.log("learning_rate", rate)
-        # Short names for the progress bar, which has to fit a line.
+        # Short names, so that the progress bar fits a line.
         brief = {"cls": values["classification"], "box": values["bbox_regression"], "lr": rate}
         self.log_dict(brief, prog_bar=True, logger=False)
         return loss
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        self.images_an_epoch = len(batch[0]) + (self.images_an_epoch if batch_idx else 0)
+        self.images_per_epoch = len(batch[0]) + (self.images_per_epoch if batch_idx else 0)
         self.average.update_parameters(self.model)
 
     def on_validation_start(self) -> None:
         precision = "bf16" if "bf16" in str(self.trainer.precision) else "fp32"
         machine = Machine(self.device, precision)
-        detector = for_inference(self.detector, machine, losses=self.validation_loss)
-        self._detect = partial(losses_and_detections, detector)
+        self._detector = Detector(self.detector, machine, losses=self.validation_loss)
 
     def validation_step(self, batch: tuple[list[Tensor], list[Any]], batch_idx: int) -> None:
         images, targets = batch
+        if not images:  # none of them could be read
+            return
+        assert self._detector is not None
         with self._timer.measure(len(images), self.device):
-            losses, detections = self._detect(
-                images,
-                targets if self.validation_loss else None,
-            )
+            losses, detections = self._detector(images, targets)
         if losses:
             self.log("val_loss", sum(losses.values()), batch_size=len(images))
         self._results += [
-            ImageResult.from_tensors(t, d) for t, d in zip(targets, detections, strict=True)
+            ImageResult(int(target["image_id"]), GroundTruth.from_target(target), detected)
+            for target, detected in zip(targets, detections, strict=True)
         ]
 
     @property
     def images_per_second(self) -> float:
-        """Of the validation so far: model and post-processing, without loading."""
+        """Of the validation: model and post-processing, without loading."""
         return self._timer.rate
 
     def on_validation_epoch_end(self) -> None:
-        self._detect = partial(losses_and_detections, self.detector)  # lets the copy go
+        self._detector = None
         self.evaluation = evaluation = CocoEvaluation(self._results, self.class_names)
         self._results = []
         self.score_threshold = OperatingPoints(evaluation).recommended()
@@ -204,14 +184,14 @@ class DetectorModule(pl.LightningModule):
         optimizer = torch.optim.AdamW(
             parameter_groups(self.model, self.recipe),
             lr=self.recipe.learning_rate,
-            # All weights in one kernel. In mixed precision Lightning refuses to clip gradients for
-            # it; None leaves the choice to torch, where False would be the slowest on a card.
+            # All weights in one kernel. Lightning cannot clip gradients with it in mixed precision;
+            # None leaves the choice to torch, False would be the slowest on a GPU.
             fused=True if self.trainer.precision == "32-true" else None,
         )
         total = self.planned_steps = int(self.trainer.estimated_stepping_batches)
         warmup = min(self.recipe.warmup_steps, total // 2)
-        # The slope stays what was asked for: random weights that are pushed up to the full rate
-        # within a few steps blow up. A run too short for its warm-up never reaches the peak.
+        # The slope stays as requested: random weights diverge if the rate rises within a few steps.
+        # A run too short for its warm-up never reaches the peak.
         peak = warmup / self.recipe.warmup_steps if self.recipe.warmup_steps else 1.0
         schedule = torch.optim.lr_scheduler.LambdaLR(
             optimizer, lambda step: peak * warmup_cosine(step, warmup, total)
@@ -231,62 +211,16 @@ class DetectorModule(pl.LightningModule):
         checkpoint["training"] = self.training_facts()
 
     def training_facts(self) -> dict[str, float]:
-        """What this training has done and will do, for a checkpoint; see ``Checkpoint``."""
+        """The state of the run, for a checkpoint; see ``Checkpoint.training``."""
         return {
             "learning_rate": self.recipe.learning_rate,
             "steps": self.global_step,
             "planned_steps": self.planned_steps,
             "warmup_steps": self.recipe.warmup_steps,
-            "images": self.images_an_epoch,
+            "images": self.images_per_epoch,
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.score_threshold = checkpoint.get("score_threshold")
         for name, value in checkpoint["weights"].items():
             checkpoint["state_dict"][f"average.module.{name}"] = value
-
-
-def parameter_groups(model: RetinaNet, recipe: Recipe) -> list[dict[str, Any]]:
-    """Trainable parameters by learning rate and weight decay; head and pyramid come first.
-
-    Biases and norm parameters are not decayed (https://arxiv.org/abs/1812.01187, section 3.1).
-    """
-    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
-    for name, parameter in model.named_parameters():
-        if parameter.requires_grad:
-            key = (name.startswith("backbone.body."), parameter.ndim > 1)
-            groups.setdefault(key, []).append(parameter)
-    return [
-        {
-            "params": parameters,
-            "lr": recipe.learning_rate * (recipe.backbone_factor if in_backbone else 1.0),
-            "weight_decay": recipe.weight_decay if decayed else 0.0,
-        }
-        for (in_backbone, decayed), parameters in sorted(groups.items())
-    ]
-
-
-def warmup_cosine(step: int, warmup: int, total: int) -> float:
-    """Factor of the learning rate: linear to 1 over ``warmup`` steps, then a cosine to 0."""
-    if step < warmup:
-        return (step + 1) / (warmup + 1)
-    progress = (step - warmup) / max(1, total - warmup)
-    return 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
-
-
-def _warmed_up_ema(decay: float) -> Any:
-    """An averaging function whose decay grows with the number of steps.
-
-    ``min(decay, (1 + n) / (10 + n))``, as in TensorFlow's ExponentialMovingAverage, so that a
-    short run is not dominated by its random start.
-    """
-
-    @torch.no_grad()
-    def update(averages: list[Tensor], currents: list[Tensor], n: Tensor | int) -> None:
-        keep = min(decay, (1 + int(n)) / (10 + int(n)))
-        if averages[0].is_floating_point():
-            torch._foreach_lerp_(averages, currents, 1 - keep)
-        else:
-            torch._foreach_copy_(averages, currents)
-
-    return update

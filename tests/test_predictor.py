@@ -26,7 +26,7 @@ from prediction.output_files import drawn_names
 from tests.prediction.test_inference import noise, saved
 from tests.small_models import SIDE, enliven
 from utils.console import harmless
-from utils.gpu_check import TemperatureGuard
+from utils.gpu_check import Cooldown
 
 NAMES = ("ace", "[bold]ki\x1b[2Jng", 'queen\nof, "hearts"')
 RESULTS = ("predictions.json", "predictions.csv", "images.csv")
@@ -447,10 +447,8 @@ def test_the_guard_rests_after_every_batch_and_an_unknown_temperature_stops_noth
     checkpoint: Path, three: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rests: list[None] = []
-    rest = TemperatureGuard._rest
-    monkeypatch.setattr(
-        TemperatureGuard, "_rest", lambda self, trainer: rests.append(rest(self, trainer))
-    )
+    rest = Cooldown.rest
+    monkeypatch.setattr(Cooldown, "rest", lambda self: rests.append(rest(self)))
     assert run(checkpoint, three, "--batch-size", "1").status == 0
     assert rests == []
     result = run(checkpoint, three, "--batch-size", "2", "-g", "True")

@@ -53,7 +53,7 @@ def finish_run(
         machine,
         batch_size=batch_size,
         workers=workers,
-        callbacks=[*guard, LostImages(say)],
+        callbacks=[*guard, LostImages()],
     )
     folder = report_folder(best.path)
     with readable_failures():

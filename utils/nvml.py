@@ -6,7 +6,7 @@ import contextlib
 import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from types import ModuleType, TracebackType
+from types import ModuleType
 from typing import Any
 
 # NVML's mark for "not available" is -1, which arrives as 4294967295 where a reading is unsigned,
@@ -16,7 +16,7 @@ COLDEST, HOTTEST = 1, 150
 
 @dataclass(frozen=True)
 class Card:
-    """A watched card: its UUID as asked for, NVML's index and name, NVML's handle."""
+    """A watched card: its UUID as requested, NVML's index and name, NVML's handle."""
 
     uuid: str
     index: int | None
@@ -28,9 +28,9 @@ class Card:
 
 
 class TemperatureReader:
-    """Reads the temperature, in °C, of exactly the cards whose UUIDs are given.
+    """Reads the temperature, in °C, of exactly the cards with these UUIDs.
 
-    uuids: as torch says them (``torch.cuda.get_device_properties(i).uuid``) or with NVML's prefix
+    uuids: in torch's form (``torch.cuda.get_device_properties(i).uuid``) or with NVML's prefix
     ("GPU-…", "MIG-…"). Cards are matched by UUID because NVML ignores ``CUDA_VISIBLE_DEVICES`` and
     counts cards in another order than CUDA. A MIG instance has no sensor: its parent is read.
 
@@ -62,8 +62,8 @@ class TemperatureReader:
             self.problem = f"NVML does not start: {error}"
             return
         self._nvml = nvml
-        found = [self._find(nvml, uuid) for uuid in self.uuids]
-        self.cards = tuple(card for card in found if card is not None)
+        cards = [self._find(nvml, uuid) for uuid in self.uuids]
+        self.cards = tuple(card for card in cards if card is not None)
 
     def read(self) -> float | None:
         """The hottest of the watched cards in °C; None when no watched card has a known one.
@@ -82,18 +82,6 @@ class TemperatureReader:
             with contextlib.suppress(nvml.NVMLError):
                 nvml.nvmlShutdown()
 
-    def __enter__(self) -> TemperatureReader:
-        self.open()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
     def _find(self, nvml: ModuleType, uuid: str) -> Card | None:
         try:
             handle = _handle(nvml, uuid)
@@ -110,10 +98,10 @@ class TemperatureReader:
         try:
             reading = _temperature(nvml, card.handle)
         except (nvml.NVMLError, AttributeError) as error:
-            self.problem = f"{card} does not tell its temperature: {error}"
+            self.problem = f"{card} does not report its temperature: {error}"
             return None
         if not COLDEST <= reading <= HOTTEST:
-            self.problem = f"{card} says {reading} °C, which is no temperature of a running card"
+            self.problem = f"{card} reports {reading} °C, which is no temperature of a running card"
             return None
         return float(reading)
 
@@ -125,7 +113,7 @@ def _handle(nvml: ModuleType, uuid: str) -> Any:
         return nvml.nvmlDeviceGetDeviceHandleFromMigDeviceHandle(instance)
     if uuid.startswith("GPU-"):
         return nvml.nvmlDeviceGetHandleByUUID(uuid)
-    # torch leaves the prefix out, and cannot be asked which of the two it was.
+    # torch leaves the prefix out, and offers no way to learn which of the two it was.
     try:
         return _handle(nvml, f"GPU-{uuid}")
     except nvml.NVMLError as not_a_card:
@@ -136,10 +124,10 @@ def _handle(nvml: ModuleType, uuid: str) -> Any:
 
 
 def _temperature(nvml: ModuleType, handle: Any) -> int:
-    """What the sensor of the die says, in °C. Raises NVMLError.
+    """The reading of the die's sensor in °C. Raises NVMLError.
 
-    The plain call is the one that every driver knows, and deprecated; where it is gone (from the
-    driver or from pynvml) the versioned one takes its place.
+    The plain call is known to every driver, but deprecated; where it is gone (from the driver or
+    from pynvml) the versioned one takes its place.
     """
     try:
         return nvml.nvmlDeviceGetTemperature(handle, nvml.NVML_TEMPERATURE_GPU)

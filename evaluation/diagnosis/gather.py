@@ -12,7 +12,7 @@ from torchvision.models.detection import RetinaNet
 from torchvision.ops import FrozenBatchNorm2d
 
 from data.dataset import Annotation, Dataset, DataSplits
-from data.image_files.read import look_at
+from data.image_files.read import probe
 from evaluation.diagnosis.anchor_fit import AnchorFit, anchor_fit
 from evaluation.diagnosis.facts import Facts, ParameterFacts, ThresholdFacts
 from evaluation.metrics.box_ops import iou
@@ -152,4 +152,4 @@ def _image_size(annotation: Annotation) -> tuple[int, int] | None:
 
     ``data.checking.box_checks`` stored it when the data set was read.
     """
-    return annotation.size or look_at(annotation.image_path).size
+    return annotation.size or probe(annotation.image_path).size

@@ -16,7 +16,7 @@ from PIL import ExifTags, Image
 from torchvision.models.detection import RetinaNet
 from torchvision.transforms.v2 import functional as F
 
-from data.image_files.find import find_pictures
+from data.image_files.find import find_images
 from prediction import inference
 from prediction.inference import Prediction, predict
 from tests.small_models import build, enliven
@@ -298,7 +298,7 @@ def test_a_folder_gives_its_pictures_and_those_of_the_folders_in_it(tmp_path: Pa
         (root / name).touch()
     (root / "folder.png").mkdir()
     os.mkfifo(root / "pipe.png")
-    pictures = find_pictures(root)
+    pictures = find_images(root)
     assert sorted(pictures.names) == sorted(wanted)
     assert sum(pictures.others.values()) == len(others) + 1 and not pictures.unlisted
     assert list(pictures.paths) == sorted(root / name for name in wanted)
@@ -316,14 +316,14 @@ def test_links_neither_loop_nor_give_a_picture_twice(tmp_path: Path) -> None:
     (root / "link").symlink_to(elsewhere)
     (root / "link2").symlink_to(elsewhere)
     (root / "gone.png").symlink_to(tmp_path / "no-such-file")
-    names = find_pictures(root).names
+    names = find_images(root).names
     assert len(names) == 3 and {"z/in.png", "gone.png"} < set(names)
     assert sum(name.startswith("link") for name in names) == 1
 
 
 def test_a_file_is_a_picture_whatever_it_is_called(tmp_path: Path) -> None:
     for name in ("scan", ".hidden", "x.dat"):
-        pictures = find_pictures(saved(tmp_path / name, noise(1), format="PNG"))
+        pictures = find_images(saved(tmp_path / name, noise(1), format="PNG"))
         assert pictures.names == [name] and pictures.paths == (tmp_path / name,)
 
 
@@ -340,7 +340,7 @@ def test_a_folder_that_cannot_be_listed_is_told_and_the_rest_go_on(
         return scandir(path)
 
     monkeypatch.setattr(os, "scandir", guarded)
-    pictures = find_pictures(tmp_path)
+    pictures = find_images(tmp_path)
     assert pictures.names == ["a.png"]
     [(folder, reason)] = pictures.unlisted
     assert folder == str(tmp_path / "locked") and "Permission denied" in reason
@@ -349,14 +349,14 @@ def test_a_folder_that_cannot_be_listed_is_told_and_the_rest_go_on(
 def test_a_path_without_pictures_is_one_line_that_names_it(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").touch()
     with pytest.raises(UserError, match="no pictures .other files: 1 .txt") as error:
-        find_pictures(tmp_path)
+        find_images(tmp_path)
     assert str(tmp_path) in str(error.value)
     with pytest.raises(UserError, match="no-such.*no such file or folder"):
-        find_pictures(tmp_path / "no-such")
+        find_images(tmp_path / "no-such")
 
 
 def test_files_that_are_left_alone_are_counted_by_their_kind(tmp_path: Path) -> None:
     for name in ("a.heic", "b.HEIC", "c.txt", "noext"):
         (tmp_path / name).touch()
     with pytest.raises(UserError, match=r"no pictures \(other files: 2 .heic, 1 .txt, 1 no ext"):
-        find_pictures(tmp_path)
+        find_images(tmp_path)

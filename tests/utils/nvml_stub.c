@@ -1,12 +1,12 @@
 /* A stand-in for libnvidia-ml.so.1 that reads its cards from the file named by NVML_STUB_SCRIPT,
-   afresh at every nvmlInit. One entry a line, cards in NVML's order:
+   again at every nvmlInit. One entry per line, cards in NVML's order:
 
      init CODE                       what nvmlInit returns
-     card UUID NAME READING ...      one reading a call, the last one for ever after:
+     card UUID NAME READING ...      one reading per call, the last one for ever after:
                                      a number in degrees Celsius, or E and an error code
      mig UUID PARENT_INDEX           a MIG instance of that card; it has no sensor
 
-   What is called is appended to the file named by NVML_STUB_LOG. */
+   Each call is appended to the file named by NVML_STUB_LOG. */
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -11,9 +11,10 @@ import pytest
 from PIL import ExifTags, Image
 from torchvision.models.detection import RetinaNet
 
-from data.checking.box_checks import inspect
-from data.dataset import Annotation, Dataset, read_image
-from data.remarks import Notes
+from data.checking.box_checks import check_boxes
+from data.dataset import Annotation, Dataset
+from data.image_files.read import read_image
+from data.remarks import Remarks
 from evaluation.diagnosis import gather
 from evaluation.diagnosis.gather import anchor_facts, parameter_facts
 from evaluation.metrics.results import Detections, GroundTruth, ImageResult
@@ -71,7 +72,7 @@ def test_sizes_are_those_of_the_files_whatever_the_annotations_state(
     model: RetinaNet, tmp_path: Path
 ) -> None:
     read = labelled(6, folder=tmp_path)
-    wrong, _ = inspect([dataclasses.replace(a, size=(1000, 1000)) for a in read], Notes())
+    wrong, _ = check_boxes([dataclasses.replace(a, size=(1000, 1000)) for a in read], Remarks())
     stated, *others = (
         anchor_facts(model, Dataset(rows, NAMES)) for rows in (labelled(6), read, wrong)
     )
@@ -107,8 +108,8 @@ def test_no_image_is_opened_for_a_size_that_reading_the_data_set_found(
     sizes_measured: list[tuple[int, int]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    read, _ = inspect(labelled(6, folder=tmp_path), Notes())
-    monkeypatch.setattr(gather, "look_at", None)
+    read, _ = check_boxes(labelled(6, folder=tmp_path), Remarks())
+    monkeypatch.setattr(gather, "probe", None)
     anchor_facts(model, Dataset(read, NAMES))
     assert sizes_measured == [a.size for a in read]
 

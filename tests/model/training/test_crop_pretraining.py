@@ -15,70 +15,37 @@ from model.training import crop_pretraining
 from model.training.crop_pretraining import (
     AUTO_SHARE,
     AUTO_STEPS,
-    Budget,
     CropBatches,
     CropClassifier,
     central_views,
     crop_loader,
-    parse_budget,
+    fixed_budget,
     random_views,
 )
 from tests.small_models import SIDE, build
 from utils.errors import UserError
+from utils.options import Budget
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 
 # --- budgets ---
 
 
-@pytest.mark.parametrize(
-    ("text", "budget"),
-    [
-        ("off", None),
-        ("OFF", None),
-        ("3", Budget(minutes=3)),
-        ("0.5", Budget(minutes=0.5)),
-        ("3m", Budget(minutes=3)),
-        ("3 min", Budget(minutes=3)),
-        ("1 minute", Budget(minutes=1)),
-        (" 2.5 minutes ", Budget(minutes=2.5)),
-        ("400steps", Budget(steps=400)),
-        ("400 Steps", Budget(steps=400)),
-        ("1 step", Budget(steps=1)),
-    ],
-)
-def test_a_budget_is_minutes_or_steps_or_off(text: str, budget: Budget | None) -> None:
-    assert parse_budget(text, 500, 1000) == budget
+def test_only_an_automatic_budget_is_decided_by_the_data() -> None:
+    for budget in (Budget(steps=0), Budget(steps=400), Budget(minutes=3)):
+        assert fixed_budget(budget, 500, 1000) == budget
 
 
 def test_auto_grows_with_the_number_of_crops_between_two_bounds() -> None:
     def steps(crops: int, detector_steps: int = 10_000) -> int:
-        budget = parse_budget("auto", crops, detector_steps)
-        assert budget is not None and budget.steps is not None
-        return budget.steps
+        steps = fixed_budget(Budget(), crops, detector_steps).steps
+        assert steps is not None
+        return steps
 
     assert steps(0) == steps(1) == AUTO_STEPS[0]
     assert AUTO_STEPS[0] < steps(500) < steps(800) < AUTO_STEPS[1]
     assert steps(1_000_000) == AUTO_STEPS[1]
     assert steps(1_000_000, detector_steps=40) == AUTO_SHARE * 40
-
-
-@pytest.mark.parametrize("text", ["", "0", "0steps", "-3", "three", "3h", "nan", "1e3", "3 4"])
-def test_anything_else_is_an_error_that_names_flag_value_and_forms(text: str) -> None:
-    with pytest.raises(UserError, match="^--crop-pretraining .*expected auto, off") as error:
-        parse_budget(text, 500, 1000)
-    assert text in str(error.value)
-    assert "\n" not in str(error.value)
-
-
-def test_progress_goes_from_0_to_1_by_steps_or_by_time() -> None:
-    steps, minutes = Budget(steps=400), Budget(minutes=2)
-    assert [steps.progress(step, 1e6) for step in (0, 100, 400)] == [0, 0.25, 1]
-    assert [minutes.progress(10**6, seconds) for seconds in (0, 30, 120)] == [0, 0.25, 1]
-
-
-def test_a_budget_says_its_unit() -> None:
-    assert [str(Budget(steps=400)), str(Budget(minutes=0.5))] == ["400 steps", "0.5 min"]
 
 
 # --- batches ---
@@ -97,7 +64,7 @@ def test_batches_have_every_class_equally_often_however_rare() -> None:
     labels = torch.cat([labels for _, labels in batches])
     assert (labels == 1).float().mean() == pytest.approx(0.5, abs=0.06)
     rows = torch.cat([images for images, _ in batches])[:, 0, 0, 0]
-    assert set(rows.tolist()) == set(range(32)), "every crop has its turn"
+    assert set(rows.tolist()) == set(range(32)), "every crop is drawn"
 
 
 def test_crops_keep_their_labels() -> None:
@@ -117,7 +84,7 @@ def test_batches_follow_from_the_seed_alone() -> None:
 # --- views ---
 
 
-def test_random_views_are_fractions_of_the_side_asked_for_even_of_black_and_white() -> None:
+def test_random_views_are_fractions_of_the_requested_side_even_of_black_and_white() -> None:
     noise = torch.randint(0, 256, (40, 3, 24, 24), dtype=torch.uint8)
     black_and_white = torch.where(noise > 127, 255, 0).to(torch.uint8)
     for crops in (noise, black_and_white):
@@ -141,10 +108,10 @@ def stripes() -> Tensor:
     return rows[:, None].expand(32, 3, 48, 48).contiguous()
 
 
-def test_random_views_turn_by_no_more_than_asked() -> None:
-    def largest_slope(turn: float) -> float:
+def test_random_views_rotate_by_no_more_than_max_rotation() -> None:
+    def largest_slope(max_rotation: float) -> float:
         """Change of brightness along a row, compared with that along a column."""
-        views = random_views(stripes(), 32, turn).mean(dim=1)[:, 10:22, 10:22]
+        views = random_views(stripes(), 32, max_rotation).mean(dim=1)[:, 10:22, 10:22]
         across = (views[:, :, -1] - views[:, :, 0]).mean(dim=1).abs()
         along = (views[:, -1] - views[:, 0]).mean(dim=1).abs()
         return float((across / along).max())
@@ -196,9 +163,8 @@ def red_and_blue(count: int) -> tuple[Tensor, Tensor]:
     return crops.to(torch.uint8), labels
 
 
-def classifier(budget: Budget, said: list[str] | None = None) -> CropClassifier:
-    say = None if said is None else (lambda label, text: said.append(f"{label} {text}"))
-    return CropClassifier(build().backbone.body, 3, SIDE, budget, mean=MEAN, std=STD, say=say)
+def classifier(budget: Budget) -> CropClassifier:
+    return CropClassifier(build().backbone.body, 3, SIDE, budget, mean=MEAN, std=STD)
 
 
 def fit(model: CropClassifier, *callbacks: pl.Callback) -> pl.Trainer:
@@ -223,10 +189,11 @@ def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("small_batches")
-def test_a_classifier_learns_red_from_blue_and_its_accuracy_says_so() -> None:
-    said: list[str] = []
+def test_a_classifier_learns_red_from_blue_and_its_accuracy_shows_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     rates = Rates()
-    model = classifier(Budget(steps=25), said)
+    model = classifier(Budget(steps=25))
     for norm in (m for m in model.modules() if isinstance(m, nn.BatchNorm2d)):
         norm.momentum = 0.3  # statistics that settle within these few steps
     model.eval()
@@ -236,7 +203,8 @@ def test_a_classifier_learns_red_from_blue_and_its_accuracy_says_so() -> None:
     assert model.seconds > 0
     assert model.accuracy(*held_out) == 1.0
     assert model.accuracy(held_out[0], 3 - held_out[1]) == 0.0
-    assert [line.split("  ")[0] for line in said] == ["crops step 10", "crops step 20"]
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("crops ")]
+    assert [line.split()[1:3] for line in lines] == [["step", "10"], ["step", "20"]]
     peak = rates.seen.index(max(rates.seen))
     assert 0 < peak < 5
     assert rates.seen[0] < 0.1 * rates.seen[peak]
