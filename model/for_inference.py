@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torchvision.models.detection import RetinaNet
 
 from model.cpu.candidate_head import CandidateHead, has_plain_towers
+from model.cpu.switch import cpu_kernels_apply
 from model.cpu.tower import ProductTower
 from model.cpu.winograd import WinogradTower
 from model.cpu.winograd_conv2d import WinogradConv2d, replaceable
@@ -38,10 +39,12 @@ def for_inference(
     for module in fast.modules():
         if hasattr(module, "fold_batch_norms"):
             module.fold_batch_norms()
+    with torch.autocast("cpu", enabled=False):
+        has_kernels = cpu_kernels_apply(next(fast.parameters()))
     in_float32 = machine.precision == "fp32"
     if not in_float32:
         _convert_weights(fast)
-    if machine.device.type == "cpu":
+    if has_kernels:
         if has_plain_towers(fast.head):
             tower = WinogradTower if in_float32 else ProductTower
             fast.head = CandidateHead(fast.head, tower, None if losses else fast.score_thresh)

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.utils import skip_init
 
+from model.cpu.switch import cpu_kernels_apply
+
 Kind = TypeVar("Kind", bound=nn.Conv2d)
 
 
@@ -43,13 +45,13 @@ class Depthwise(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (B, C, H, W). Returns (B, C, H / stride, W / stride), rounded up, of its dtype."""
-        if x.device.type != "cpu" or torch.compiler.is_compiling():
+        if not cpu_kernels_apply(x):
             left, most, top, _ = padding = _padding(x, self.weight, self.stride[0])
             pads_itself = left == top == most
             given = x if pads_itself else F.pad(x, padding)
             margin = most if pads_itself else 0
             return F.conv2d(given, self.weight, self.bias, self.stride, margin, groups=self.groups)
-        if torch.is_grad_enabled() and not torch.is_autocast_enabled("cpu"):
+        if torch.is_grad_enabled():
             return _Depthwise.apply(x, self.weight, self.bias, self.stride[0])
         return _convolved(x, self.weight, self.bias, self.stride[0])
 

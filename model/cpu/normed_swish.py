@@ -9,6 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from model.cpu.switch import cpu_kernels_apply
+
 aten = torch.ops.aten
 
 
@@ -32,8 +34,7 @@ def _trains_on_cpu(norm: nn.BatchNorm2d, x: Tensor) -> bool:
         and norm.affine
         and norm.momentum is not None
         and torch.is_grad_enabled()
-        and not torch.compiler.is_compiling()
-        and x.device.type == "cpu"
+        and cpu_kernels_apply(x)
         and x.dtype == norm.weight.dtype
         and x.numel() > x.shape[1]  # of a single value a channel the norm itself complains
     )

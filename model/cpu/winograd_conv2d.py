@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from model.cpu.depthwise import sharing_weights
+from model.cpu.switch import cpu_kernels_apply
 from model.cpu.tiles import as_rows
 from model.cpu.trainable_tower import trainable_tower
 from model.cpu.winograd import WinogradTower
@@ -36,8 +36,7 @@ class TrainableWinogradConv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (B, C, H, W). Returns (B, K, H, W)."""
-        in_float32 = x.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
-        if not (self.training and in_float32):
+        if not (self.training and cpu_kernels_apply(x)):
             return super().forward(x)
         rows, tiles = as_rows([x])
         out = trainable_tower(rows, [tiles, tiles], [self])

@@ -8,7 +8,7 @@ from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
 
 class ExtraLevels(LastLevelP6P7):
-    """Torchvision's P6 and P7; on a CPU always in float32.
+    """Torchvision's P6 and P7; on a CPU always in the dtype of their weights.
 
     On a map of a single location, as small images have it here, the bfloat16 gradient of a stride-2
     convolution on a CPU (torch 2.15, oneDNN) is whatever lay in memory: up to 1e27, at times nan.
@@ -20,7 +20,7 @@ class ExtraLevels(LastLevelP6P7):
     ) -> tuple[list[Tensor], list[str]]:
         if p[-1].device.type != "cpu":
             return super().forward(p, c, names)
-        finer = list(p[:-1])
+        dtype = self.p6.weight.dtype
         with torch.autocast("cpu", enabled=False):
-            levels, names = super().forward([p[-1].float()], [c[-1].float()], names)
-        return [*finer, p[-1], *levels[1:]], names
+            levels, names = super().forward([p[-1].to(dtype)], [c[-1].to(dtype)], names)
+        return [*p, *levels[1:]], names

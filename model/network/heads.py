@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torchvision.models.detection.retinanet import RetinaNetHead
 
+from model.cpu.switch import cpu_kernels_apply
 from model.cpu.tiles import Tiles, as_rows
 from model.cpu.trainable_tower import trainable_tower
 
@@ -25,9 +26,12 @@ class Float32Head(RetinaNetHead):
 
         Returns ``cls_logits`` (B, anchors, classes) and ``bbox_regression`` (B, anchors, 4).
         """
-        if x[0].device.type == "cpu" and not torch.is_autocast_enabled("cpu"):
+        if cpu_kernels_apply(x[0]):
             return self._with_fewer_multiplications(x, boxes_of)
-        return {name: output.float() for name, output in super().forward(x).items()}
+        return {
+            name: output.to(torch.promote_types(output.dtype, torch.float32))
+            for name, output in super().forward(x).items()
+        }
 
     def _with_fewer_multiplications(
         self, x: list[Tensor], boxes_of: Tensor | None
