@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from model.detector import Detector
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 from torchvision.models.detection import RetinaNet
@@ -23,6 +22,7 @@ from torchvision.transforms.v2 import functional as F
 from data.image_files.read import max_megapixels, read_image, why_unreadable
 from data.loader import keep_limits
 from evaluation.metrics.results import Detections
+from model.detector import Detector
 from utils.errors import UserError
 from utils.hardware import Machine
 
@@ -157,14 +157,14 @@ class _Reader(Dataset):
                     image = source.convert("RGB")
                 else:
                     image = read_image(Path(source))
-        except Exception as error:  # Pillow's readers raise of all kinds at damaged files
+        except Exception as error:  # Pillow raises errors of all kinds at damaged files
             return _Read(path, error=_reason(error, path))
         image.info = {}  # thumbnails and the like need not travel between processes
         return _Read(path, image)
 
 
 def _reason(error: Exception, path: Path | None) -> str:
-    """Why an image cannot be read, without its path: whoever shows the line has that."""
+    """Why an image cannot be read, without its path: the caller shows that."""
     cause = error.__cause__ or error.__context__ or error
     return why_unreadable(cause if isinstance(cause, Exception) else error, path)
 
@@ -216,8 +216,7 @@ def _stream(
         _, outputs = detector([F.pil_to_tensor(read.image) for read in batch if read.image])
         remaining = iter(outputs)
         for read in batch:
-            output = next(remaining) if read.image else _nothing()
-            detections = _with_area(output.above(score_threshold))
+            detections = _objects(next(remaining), score_threshold) if read.image else _nothing()
             yield Prediction(
                 index=index,
                 source=read.source,
@@ -230,8 +229,10 @@ def _stream(
             index += 1
 
 
-def _with_area(detections: Detections) -> Detections:
-    return detections.keep(np.all(detections.boxes[:, :2] < detections.boxes[:, 2:], axis=1))
+def _objects(detections: Detections, score_threshold: float) -> Detections:
+    """Those at the threshold whose box has an area."""
+    above = detections.above(score_threshold)
+    return above.keep(np.all(above.boxes[:, :2] < above.boxes[:, 2:], axis=1))
 
 
 def _nothing() -> Detections:
