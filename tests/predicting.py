@@ -10,7 +10,9 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from PIL import Image
 
 from main import main
 from model.checkpoint import DetectorDescription, write_whole
@@ -19,6 +21,18 @@ from tests.small_models import SIDE, enliven
 NAMES = ("ace", "[bold]ki\x1b[2Jng", 'queen\nof, "hearts"')
 RESULTS = ("predictions.json", "predictions.csv", "images.csv")
 CPU = ["-d", "cpu", "-w", "0", "--precision", "fp32"]
+
+
+def noise(seed: int, size: tuple[int, int] = (64, 48)) -> Image.Image:
+    """RGB, of this width and height; different everywhere."""
+    pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    return Image.fromarray(pixels)
+
+
+def saved(path: Path, image: Image.Image, **more: Any) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image.save(path, **more)
+    return path
 
 
 @functools.cache

@@ -19,8 +19,7 @@ from evaluation.metrics.results import Detections
 from prediction import output_files
 from prediction.inference import Prediction
 from prediction.output_files import Results, drawn_names
-from tests.noise_images import noise, saved
-from tests.predicting import NAMES, RESULTS, Run, fingerprint, run, write_checkpoint
+from tests.predicting import NAMES, RESULTS, Run, fingerprint, noise, run, saved, write_checkpoint
 from utils.console import harmless
 
 THREE = Detections(np.ones((3, 4), np.float32), np.ones(3, np.float32), np.ones(3, np.int64))
