@@ -13,7 +13,13 @@ from functools import cached_property
 
 import numpy as np
 
-from evaluation.metrics.average_precision import LIMITS, Curves, curves
+from evaluation.metrics.average_precision import (
+    LIMITS,
+    Curves,
+    class_average_precision,
+    curves,
+    mean,
+)
 from evaluation.metrics.coco_matching import AREA_RANGES, Boxes, Matches, match
 from evaluation.metrics.results import ImageResult, joined
 
@@ -120,11 +126,7 @@ class CocoEvaluation:
         return curves(self.matches)
 
     def _metrics(self, measured: Curves) -> CocoMetrics:
-        precision = measured.precision[..., 0]
-        class_ap = {
-            name: (_mean(precision[:, :, k]), _mean(precision[0, :, k]), _mean(precision[5, :, k]))
-            for k, name in enumerate(self.class_names)
-        }
+        class_ap = class_average_precision(measured.precision[..., 0], self.class_names)
         summary = tuple(_summary(measured, *row) for row in SUMMARY_ROWS)
         return CocoMetrics(summary, class_ap, self.objects)
 
@@ -133,8 +135,8 @@ def _summary(measured: Curves, kind: str, iou: str, area: str, detections: int) 
     """One of ``SUMMARY_ROWS``."""
     size = list(AREA_RANGES).index(area)
     if kind == "AP":
-        return _mean(measured.precision[IOU_STEPS[iou], :, :, size])
-    return _mean(measured.recall[IOU_STEPS[iou], :, size, LIMITS.index(detections)])
+        return mean(measured.precision[IOU_STEPS[iou], :, :, size])
+    return mean(measured.recall[IOU_STEPS[iou], :, size, LIMITS.index(detections)])
 
 
 def unique_images(results: Sequence[ImageResult]) -> list[ImageResult]:
@@ -163,8 +165,3 @@ def _boxes(labels: Sequence[np.ndarray], boxes: Sequence[np.ndarray]) -> Boxes:
     image = np.repeat(np.arange(len(labels)), [len(x) for x in labels])
     flat = [np.zeros((0, 4), np.float32), *(x.reshape(-1, 4) for x in boxes)]
     return Boxes(image, joined(labels, np.int64), np.concatenate(flat))
-
-
-def _mean(precision: np.ndarray) -> float:
-    measured = precision[precision > -1]
-    return float(measured.mean()) if measured.size else math.nan

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import io
 import math
 from typing import Any
 
@@ -13,7 +11,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pycocotools.cocoeval import COCOeval
 from torchvision import tv_tensors
 
 from evaluation.metrics.coco import (
@@ -25,7 +22,6 @@ from evaluation.metrics.coco import (
     show,
 )
 from evaluation.metrics.results import Detections, GroundTruth, ImageResult
-from tests.coco_oracle import official as run_official
 
 CLASSES = ("ace", "king", "queen")
 few = settings(max_examples=15, deadline=None)
@@ -131,40 +127,6 @@ def numbers(metrics: CocoMetrics) -> list[float]:
 def assert_same(first: CocoMetrics, second: CocoMetrics) -> None:
     np.testing.assert_array_equal(numbers(first), numbers(second))
     assert first.objects == second.objects
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_the_numbers_are_those_of_pycocotools(seed: int) -> None:
-    results = random_results(seed)
-    metrics, official = coco_metrics(results, CLASSES), run_official(results, 3)
-    assert 0.1 < metrics.map < 0.95
-    np.testing.assert_allclose(metrics.summary, official.stats, rtol=0, atol=1e-12)
-    assert (metrics.map, metrics.map_50, metrics.map_75) == metrics.summary[:3]
-    for k, name in enumerate(CLASSES):
-        # One class alone, as the official tool reports it.
-        with contextlib.redirect_stdout(io.StringIO()):
-            alone = COCOeval(official.cocoGt, official.cocoDt, "bbox")
-            alone.params.catIds = [k + 1]
-            alone.evaluate()
-            alone.accumulate()
-            alone.summarize()
-        np.testing.assert_allclose(metrics.class_ap[name], alone.stats[:3], rtol=0, atol=1e-12)
-    assert metrics.objects == {
-        name: sum(int((r.ground_truth.labels == k).sum()) for r in results)
-        for k, name in enumerate(CLASSES, 1)
-    }
-
-
-def test_the_summary_has_the_rows_that_pycocotools_prints() -> None:
-    evaluation = run_official(random_results(0), 3)
-    text = io.StringIO()
-    with contextlib.redirect_stdout(text):
-        evaluation.summarize()
-    for (kind, iou, area, detections), line in zip(
-        SUMMARY_ROWS, text.getvalue().strip().splitlines(), strict=True
-    ):
-        assert f"({kind})" in line and f"IoU={iou} " in line
-        assert f"area={area:>6s}" in line and f"maxDets={detections:>3d} " in line
 
 
 @few
