@@ -21,8 +21,8 @@ def launch(config: Config) -> int:
     """Check the data set ``config.path``; the exit status: 0 clean, 1 problems, 2 unusable.
 
     Unusable is what a training with the same flags would refuse, and an image file damaged in its
-    middle, which training's quick look does not see: it would leave the image out and say so.
-    Writes nothing but the report, if ``config.check_report`` asks for it. Raises UserError where
+    middle, which training's quick probe does not see: it would leave the image out and name it.
+    Writes nothing but the report, if ``config.check_report`` is set. Raises UserError where
     that cannot be written.
     """
     path = Path(config.path or "").expanduser()
@@ -100,9 +100,9 @@ def _show_places(places: Iterable[str]) -> None:
 def _verdict(check: Check) -> str:
     refused = sum(max(r.count, 1) for r in check.problems if check.refused(r))
     others = sum(max(r.count, 1) for r in check.problems) - refused
-    told = f"{others} problem(s) that training would go on with" if others else ""
+    minor = f"{others} problem(s) that training would go on with" if others else ""
     if check.verdict == CLEAN:
         return "clean"
     if check.verdict == PROBLEMS:
-        return f"problems: {told}"
-    return f"unusable: {refused} thing(s) to put right first" + (f", {told}" if told else "")
+        return f"problems: {minor}"
+    return f"unusable: {refused} thing(s) to put right first" + (f", {minor}" if minor else "")

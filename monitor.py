@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
-from data.dataset import DataSplits
-from data.source import DataSource, describe_splits, match_classes
+from data.source import DataSource
 from evaluation.metrics.coco import SUMMARY_ROWS, show
 from evaluation.metrics.operating_point import Rates
 from evaluation.reporter import measure, report_folder, say_findings, say_threshold, write_report
@@ -15,7 +13,7 @@ from model.checkpoint import Checkpoint, load_checkpoint
 from model.efficient_retinanet import describe_parameters
 from training.lost_images import LostImages
 from utils.config import Config
-from utils.console import progress_bar, say, show_table
+from utils.console import say, show_table
 from utils.gpu_check import make_guard
 from utils.hardware import Machine
 from utils.lightning_setup import quieten_libraries, readable_failures
@@ -35,7 +33,18 @@ def launch(config: Config) -> Evaluation:
     checkpoint.refuse_contradictions(
         model_name=config.model, image_size=config.image_size, anchor_scale=config.anchor_scale
     )
-    splits = _open_data(config, checkpoint)
+    remembered, names = checkpoint.description.data, checkpoint.description.class_names
+    source = DataSource.choose(
+        config.path, remembered, checkpoint=checkpoint.path, on_bad_image=config.on_bad_image
+    )
+    if not config.path:
+        say("note", "-p is not given: the data set that the checkpoint remembers is taken")
+    splits = source.open_for_run(
+        config.cache_folder,
+        overfit=config.overfit,
+        class_names=names,
+        checkpoint=checkpoint.path,
+    )
     folder = make_folder(_output_folder(config, checkpoint))
     model = checkpoint.build_model()
     say(
@@ -83,29 +92,6 @@ def _output_folder(config: Config, checkpoint: Checkpoint) -> Path:
     if config.path or own:
         refuse_inside(folder, data, "the data set")
     return folder
-
-
-def _open_data(config: Config, checkpoint: Checkpoint) -> DataSplits:
-    """The data of ``-p`` or that the checkpoint remembers, labelled by the checkpoint's classes."""
-    remembered = checkpoint.description.data
-    if config.path:
-        path = str(Path(config.path).resolve())
-        try:
-            source = DataSource(**{**remembered, "path": path})
-        except TypeError:  # a checkpoint of another program, or of none
-            source = DataSource(path)
-    else:
-        source = DataSource.remembered(remembered, str(checkpoint.path))
-        say("note", "-p is not given: the data set that the checkpoint remembers is taken")
-    if config.on_bad_image is not None:
-        source = dataclasses.replace(source, skip_bad_images=config.on_bad_image == "skip")
-    with progress_bar("images") as progress:
-        splits = source.open(config.cache_folder, progress, overfit=config.overfit)
-    names = checkpoint.description.class_names
-    splits = match_classes(splits, names, f"the checkpoint {checkpoint.path}")
-    for label, text in describe_splits(splits, source):
-        say(label, text)
-    return splits
 
 
 def _show(evaluation: Evaluation) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from data.image_files.find import describe_others, find_pictures
+from data.image_files.find import describe_others, find_images
 from model.checkpoint import Checkpoint, load_checkpoint
 from model.efficient_retinanet import describe_parameters
 from prediction.inference import Prediction, predict
@@ -42,7 +42,7 @@ def launch(config: Config) -> int:
         model_name=config.model, image_size=config.image_size, anchor_scale=config.anchor_scale
     )
     source = Path(config.predict or "").expanduser()
-    images = find_pictures(source)
+    images = find_images(source)
     threshold = checkpoint.threshold(config.score_threshold)
     model = checkpoint.build_model(min(MODEL_THRESHOLD, threshold))
     folder = _output_folder(config.output, checkpoint.path.parent, source)

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 from data.augmentation import TrainingTransform, training_canvas
 from data.dataset import Dataset, DataSplits
 from data.loader import make_loader
-from data.source import DataSource, describe_splits, keep_decoded, match_classes
+from data.source import DataSource, keep_decoded
 from evaluation.run_pictures import save_curves
 from model.checkpoint import (
     Checkpoint,
@@ -33,7 +33,7 @@ from training.lost_images import LostImages
 from training.low_map import LowMapDiagnosis
 from training.pretrain_crops import pretrain_on_crops
 from utils.config import Config
-from utils.console import is_terminal, progress_bar, say
+from utils.console import is_terminal, say
 from utils.errors import UserError
 from utils.gpu_check import make_guard
 from utils.hardware import Machine, available_memory
@@ -70,17 +70,25 @@ def launch(config: Config) -> Path:
     elif config.load:
         start = load_checkpoint(Path(config.load))
 
-    source = _data_source(config, start)
-    with progress_bar("images") as progress:
-        splits = source.open(config.cache_folder, progress, overfit=config.overfit)
-    known = start.description.class_names if start else ()
-    if start and (last or set(known) == set(splits.class_names)):
-        splits = match_classes(splits, known, str(start.path))
-    for label, text in describe_splits(splits, source):
-        say(label, text)
+    source = DataSource.choose(
+        config.path,
+        start.description.data if start and not config.path else None,
+        checkpoint=start.path if start else "",
+        on_bad_image=config.on_bad_image,
+        images=config.demo_images,
+        validation_fraction=config.validation_fraction,
+        seed=config.seed,
+    )
+    splits = source.open_for_run(
+        config.cache_folder,
+        overfit=config.overfit,
+        class_names=start.description.class_names if start else (),
+        checkpoint=start.path if start else "",
+        other_classes=not last,
+    )
     if config.cache:
-        splits, told = keep_decoded(splits, available_memory(), config.workers)
-        say("cache", told)
+        splits, kept = keep_decoded(splits, available_memory(), config.workers)
+        say("cache", kept)
     description, model = _build_model(config, splits.class_names, source, start)
     if start and not last:
         _load_weights(model, start, splits.class_names)
@@ -103,18 +111,6 @@ def launch(config: Config) -> Path:
     _fit(config, trainer, model, splits, description, run, last)
     report_run(config, run, splits, machine, guard)
     return run
-
-
-def _data_source(config: Config, start: Checkpoint | None) -> DataSource:
-    """The data set of ``-p``, else the one a checkpoint remembers, else drawn cards."""
-    skip = config.on_bad_image == "skip"
-    if start and not config.path:
-        source = DataSource.remembered(start.description.data, str(start.path))
-        # Where the flag is not given, it is as the checkpoint remembers.
-        given = config.on_bad_image is not None
-        return dataclasses.replace(source, skip_bad_images=skip) if given else source
-    path = str(Path(config.path).resolve()) if config.path else None
-    return DataSource(path, config.demo_images, config.validation_fraction, config.seed, skip)
 
 
 def _build_model(

@@ -24,7 +24,7 @@ def open_dataset(
     """Recognise the layout of a folder by what is in it, and read its two splits.
 
     Tried in this order: playing cards (a CSV names the split and wins over XML that lies beside
-    the images), VOC (folders of given names), Charlotte (any XML), COCO (JSON of given names).
+    the images), VOC (folders of known names), Charlotte (any XML), COCO (JSON of known names).
     Where the data set has no split, ``validation_fraction`` of the images are set aside, by
     ``seed``. Of each image the header and the last bytes are read, and nothing is written.
     progress is called with (images done, images in all).
@@ -33,12 +33,17 @@ def open_dataset(
     annotation is wrong, when a split is empty and, unless ``skip_bad_images``, when an image is
     missing or cannot be read.
     """
-    from data.reading.folder import open_folder
+    from dataclasses import replace
 
-    folder = open_folder(path)
-    return layout_of(folder).open_listed(
-        folder, validation_fraction, seed, skip_bad_images=skip_bad_images, progress=progress
-    )
+    from data.reading.folder import open_folder
+    from data.remarks import Remarks
+
+    folder, remarks = open_folder(path), Remarks()
+    layout = layout_of(folder)
+    splits = layout.survey(folder, validation_fraction, seed, remarks, progress=progress).splits
+    remarks.refuse(str(folder.path), skip_bad_images=skip_bad_images, hint=folder.link_hint())
+    assert splits is not None  # else there is an error
+    return replace(splits, notes=remarks.lines())
 
 
 def layout_of(folder: Folder) -> type[LayoutDataset]:
@@ -50,7 +55,7 @@ def layout_of(folder: Folder) -> type[LayoutDataset]:
 
 
 def _layouts() -> tuple[type[LayoutDataset], ...]:
-    # torch is behind these, and whoever imports the package must not wait for it.
+    # These import torch, and whoever imports the package must not wait for it.
     from data.charlotte_dataset import CharlotteDataset
     from data.coco_dataset import CocoDataset
     from data.play_card_dataset import PlayCardDataset

@@ -1,4 +1,4 @@
-"""The training transform, once, for all data sets. Evaluation sees the pictures as they are."""
+"""The training transform, once, for all data sets. Evaluation sees the images as they are."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ FILL = (124, 116, 104)  # ImageNet's mean colour: about zero once normalised
 def training_canvas(
     sizes: Iterable[tuple[int, int] | None], image_size: int, *, square: bool = False
 ) -> tuple[int, int]:
-    """The smallest canvas, (height, width), on which every picture fits at ``image_size``.
+    """The smallest canvas, (height, width), on which every image fits at ``image_size``.
 
-    sizes: (width, height) of the pictures, None where it is not known. image_size: pixels of the
+    sizes: (width, height) of the images, None where it is not known. image_size: pixels of the
     longer side. Landscapes alone get a landscape: on a square, a quarter of the work would be
     spent on filling. Sides are multiples of 32, the model's coarsest tapped stride.
     """
@@ -44,10 +44,9 @@ class TrainingTransform:
     """Random scale, crop, mirror, light and colour onto a canvas of one size.
 
     canvas: (height, width) in pixels of every result, see ``training_canvas``. scale_jitter: the
-    picture that just fits the canvas is scaled by up to this factor, either way.
-    quarter_turns: also turn by 90, 180 or 270 degrees, for objects seen from above; needs a square
-    canvas. Other angles are left out: the envelope of a turned box is no longer tight around its
-    object.
+    image that just fits the canvas is scaled by up to this factor, either way.
+    quarter_turns: also rotate by 90, 180 or 270 degrees, for objects seen from above; the canvas
+    must be square. Other angles are left out: the envelope of a rotated box is not tight.
     Maps ``(uint8 Image (3, H, W), Target)`` to the same; N may become 0.
     """
 
@@ -61,7 +60,7 @@ class TrainingTransform:
                 FittingScale(canvas, scale_jitter),
                 RandomCanvas(canvas),
                 v2.RandomHorizontalFlip(),
-                RandomQuarterTurn() if quarter_turns else v2.Identity(),
+                RandomQuarterTurns() if quarter_turns else v2.Identity(),
                 v2.SanitizeBoundingBoxes(min_size=MIN_SIDE, labels_getter=_rows_of_boxes),
             ]
         )
@@ -75,9 +74,9 @@ class TrainingTransform:
 
 
 class FittingScale(v2.Transform):
-    """Scale so that the picture just fits the canvas, times a random factor.
+    """Scale so that the image just fits the canvas, times a random factor.
 
-    Large-scale jitter, https://arxiv.org/abs/2012.07177, over a narrower range for few pictures;
+    Large-scale jitter, https://arxiv.org/abs/2012.07177, over a narrower range for small data sets;
     the factor is drawn on a logarithmic scale, so that larger and smaller are as likely.
     """
 
@@ -89,7 +88,7 @@ class FittingScale(v2.Transform):
         height, width = query_size(flat_inputs)
         fit = min(self.canvas[0] / height, self.canvas[1] / width)
         scale = fit * self.jitter ** float(torch.rand(()) * 2 - 1)
-        # A very thin picture keeps a pixel of its shorter side.
+        # A very thin image keeps a pixel of its shorter side.
         return {"size": [max(1, round(height * scale)), max(1, round(width * scale))]}
 
     def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
@@ -97,7 +96,7 @@ class FittingScale(v2.Transform):
 
 
 class RandomCanvas(v2.Transform):
-    """Place the picture at random on the canvas: crop what is larger, fill what is smaller.
+    """Place the image at random on the canvas: crop what is larger, fill what is smaller.
 
     A box of which the canvas shows less than ``MIN_VISIBLE`` is removed with all that belongs to
     it; the others are clipped.
@@ -126,8 +125,8 @@ class RandomCanvas(v2.Transform):
         )
 
 
-class RandomQuarterTurn(v2.Transform):
-    """Turn a square picture by 0, 90, 180 or 270 degrees, each as likely."""
+class RandomQuarterTurns(v2.Transform):
+    """Rotate a square image by 0, 90, 180 or 270 degrees, each as likely."""
 
     def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
         return {"turns": int(torch.randint(4, ()))}
@@ -137,7 +136,7 @@ class RandomQuarterTurn(v2.Transform):
 
 
 def _shift(length: int, room: int) -> int:
-    """Where the picture's first row or column comes to lie; negative when it is cropped."""
+    """Where the image's first row or column comes to lie; negative when it is cropped."""
     slack = room - length
     return int(torch.randint(min(slack, 0), max(slack, 0) + 1, ()))
 
@@ -147,6 +146,6 @@ def _area(boxes: Tensor) -> Tensor:
 
 
 def _rows_of_boxes(inputs: Any) -> tuple[Tensor, Tensor]:
-    """Labels and flags, which go when their box goes."""
+    """Labels and flags, which are removed with their box."""
     target = inputs[1]
     return target["labels"], target["difficult"]

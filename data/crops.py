@@ -1,7 +1,7 @@
-"""The objects of a data set, cut out: pictures for a classifier to learn from.
+"""The objects of a data set, cut out: images for a classifier to learn from.
 
-Boxes are labels enough to teach a backbone what tells the classes apart before the detector,
-whose loss says little about that at first, begins.
+A backbone learns from them what tells the classes apart, before the detector is trained, whose
+loss teaches little of that at first.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from data.dataset import Dataset, Sample
 
 MARGIN = 1.5  # side of the window that is cut out, in sides of the object's longer side
 BACKGROUND_SHARE = 0.25  # background crops for each object
-MAX_OVERLAP = 0.1  # share of a background window, or of an object, that both may share
+MAX_OVERLAP = 0.1  # share of a background window, or of an object, that may overlap
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def crop_objects(
     at random until there are that many. progress is called with (images done, images in all).
     """
     random = np.random.default_rng(seed)
-    pictures: list[Tensor] = []
+    images: list[Tensor] = []
     labels: list[int] = []
     image_ids: list[int] = []
     indices = [i for i in random.permutation(len(dataset)).tolist() if dataset.labels(i)]
@@ -73,14 +73,14 @@ def crop_objects(
             continue
         windows = _object_windows(sample) + _background_windows(sample, random)
         for label, window in windows:
-            pictures.append(_cut(sample.image, window, side))
+            images.append(_cut(sample.image, window, side))
             labels.append(label)
             image_ids.append(index)
         if progress is not None:
             progress(done + 1, len(indices))
-    images = torch.stack(pictures) if pictures else torch.zeros(0, 3, side, side, dtype=torch.uint8)
+    stacked = torch.stack(images) if images else torch.zeros(0, 3, side, side, dtype=torch.uint8)
     return Crops(
-        images,
+        stacked,
         torch.tensor(labels, dtype=torch.int64),
         torch.tensor(image_ids, dtype=torch.int64),
     )
@@ -121,13 +121,13 @@ def _background_windows(sample: Sample, random: np.random.Generator) -> list[tup
         for _ in range(10):
             left = random.uniform(-0.1 * side, max(1.0, sample.image.width - 0.9 * side))
             top = random.uniform(-0.1 * side, max(1.0, sample.image.height - 0.9 * side))
-            if _covered(sample.boxes, left, top, side) <= MAX_OVERLAP:
+            if coverage(sample.boxes, left, top, side) <= MAX_OVERLAP:
                 windows.append((0, (left, top, side)))
                 break
     return windows
 
 
-def _covered(boxes: Tensor, left: float, top: float, side: float) -> float:
+def coverage(boxes: Tensor, left: float, top: float, side: float) -> float:
     """The largest share that one box and the window have in common, of the smaller of the two."""
     window = torch.tensor([left, top, left + side, top + side])
     shared = torch.minimum(boxes[:, 2:], window[2:]) - torch.maximum(boxes[:, :2], window[:2])

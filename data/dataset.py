@@ -18,21 +18,23 @@ import numpy as np
 import torch
 from PIL import Image
 from torchvision import tv_tensors
+from torchvision.transforms.v2 import functional as F
 from typing_extensions import NotRequired
 
 from data.image_files.cache import ImageCache, read_pixels
-from data.image_files.read import read_image
 from data.remarks import LISTED, listed
 from utils.errors import LONGEST_LIST, UserError, did_you_mean, shortened
 
 
 @dataclass(frozen=True)
 class Annotation:
-    """One image and what its annotation says; no pixel has been read yet.
+    """One image and its objects; no pixel has been read yet.
 
     boxes: float32 (N, 4), xyxy, absolute pixels, origin 0. names: N class names.
-    difficult: bool (N,). size: (width, height) as the annotation states it, or None.
-    source: the file (and line) that says so, for messages. N may be 0.
+    difficult: bool (N,). size: (width, height), or None. N may be 0.
+    source: the annotation's file (and line), for messages.
+    A reader takes size and boxes as the file has them; ``data.checking.box_checks`` puts the size
+    of the image in their place and clips the boxes to it.
     crowd: bool (N,), which of the difficult are COCO's crowd regions; None where there is none.
     """
 
@@ -60,7 +62,7 @@ class Sample:
 
 
 class Target(TypedDict):
-    """What the model is asked to find in one image; rows belong together and are kept together.
+    """What the model should find in one image; rows belong together and are kept together.
 
     boxes: float32 BoundingBoxes (N, 4), xyxy, pixels. labels: int64 (N,). difficult: bool (N,).
     image_id: unique in the split. crowd: bool (N,), only where an image has crowd regions.
@@ -106,13 +108,13 @@ class DataSplits:
 class Dataset(torch.utils.data.Dataset):
     """Annotated images of one split. ``dataset[i]`` is ``(image, target)`` after ``transform``.
 
-    annotations: one record an image, in a fixed order. class_names: the K names, label i + 1 is
+    annotations: one record per image, in a fixed order. class_names: the K names, label i + 1 is
     ``class_names[i]``. transform: maps ``(image, target)``; without it the image is a uint8
     (3, H, W) tensor. Raises UserError when an annotation names a class that is not in the list.
 
-    unreadable: bool (rows,), images that could not be read when a loader or ``readable_sample``
-    asked for them. A loader shares it with its processes. cache: the images that stay decoded, see
-    ``cached``; None where each is decoded whenever it is asked for.
+    unreadable: bool (rows,), images that a loader or ``readable_sample`` could not read. A loader
+    shares it with its processes. cache: the images that stay decoded, see ``cached``; None where
+    each one is decoded whenever it is needed.
     """
 
     def __init__(
@@ -125,13 +127,9 @@ class Dataset(torch.utils.data.Dataset):
         self.class_names = tuple(class_names)
         self.transform = transform
         self._label_of = {name: i + 1 for i, name in enumerate(self.class_names)}
-        self._refuse_unknown_names()
         self.cache: ImageCache | None = None
         self.unreadable = torch.zeros(len(self.annotations), dtype=torch.bool)
-
-    def _refuse_unknown_names(self) -> None:
-        unknown = unknown_names(self.annotations, self.class_names)
-        if unknown:
+        if unknown := unknown_names(self.annotations, self.class_names):
             raise UserError(
                 f"classes not in the list {listed(self.class_names)}: {listed(unknown)}. "
                 "Correct the names or add the class to the training data.",
@@ -150,35 +148,34 @@ class Dataset(torch.utils.data.Dataset):
         return [self._label_of[name] for name in self.annotations[index].names]
 
     def label_counts(self) -> Counter[str]:
-        """Objects a class; a class without objects counts 0."""
+        """Objects per class; a class without objects counts 0."""
         counts = Counter({name: 0 for name in self.class_names})
         counts.update(name for a in self.annotations for name in a.names)
         return counts
 
     def sample(self, index: int) -> Sample:
-        """Decode one image. Raises UserError, naming the file, when it cannot be read."""
-        annotation = self.annotations[index]
-        image = read_image(annotation.image_path, annotation.size)
-        boxes, labels, difficult = self._objects(index, image.size)
-        return Sample(image=image, boxes=boxes, labels=labels, difficult=difficult)
+        """One decoded image. Raises UserError, naming the file, when it cannot be read."""
+        image, target = self._item(index)
+        boxes = target["boxes"].as_subclass(torch.Tensor)
+        return Sample(F.to_pil_image(image), boxes, target["labels"], target["difficult"])
 
     def readable_sample(self, index: int) -> Sample | None:
-        """As ``sample``; None, remembered in ``unreadable``, for an image that cannot be read."""
-        return self._unless_lost(index, self.sample)
+        """As ``sample``; None, kept in ``unreadable``, for an image that cannot be read."""
+        return self._unless_unreadable(index, self.sample)
 
     def __getitem__(self, key: int | SampleKey) -> tuple[torch.Tensor, Target] | None:
         """By an index, as ``sample``; by a loader's key, None for an image that cannot be read."""
         if not isinstance(key, SampleKey):
             return self._transformed(*self._item(key))
-        item = self._unless_lost(key.row, self._item)
+        item = self._unless_unreadable(key.row, self._item)
         if item is None or self.transform is None:
             return item
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(key.seed)
             return self._transformed(*item)
 
-    def _unless_lost(self, index: int, read: Callable[[int], Result]) -> Result | None:
-        # Each was looked at before the run. What happens to one since then must not end the run.
+    def _unless_unreadable(self, index: int, read: Callable[[int], Result]) -> Result | None:
+        # Each was probed before the run. What happens to one since then must not end the run.
         try:
             return read(index)
         except UserError:
@@ -191,26 +188,27 @@ class Dataset(torch.utils.data.Dataset):
         read = self.cache.pixels if self.cache else read_pixels
         image = read(annotation.image_path, annotation.size)
         height, width = image.shape[-2:]
-        boxes, labels, difficult = self._objects(index, (width, height))
-        framed = tv_tensors.BoundingBoxes(boxes, format="XYXY", canvas_size=(height, width))
-        target = Target(boxes=framed, labels=labels, difficult=difficult, image_id=index)
+        size = annotation.size or (width, height)
+        if size != (width, height):
+            raise UserError(
+                f"{annotation.image_path} is {width}x{height} pixels, but the boxes of "
+                f"{annotation.source} were read for {size[0]}x{size[1]}; was it resized since?"
+            )
+        boxes = torch.tensor(annotation.boxes, dtype=torch.float32).reshape(-1, 4)
+        target = Target(
+            boxes=tv_tensors.BoundingBoxes(boxes, format="XYXY", canvas_size=(height, width)),
+            labels=torch.tensor(self.labels(index), dtype=torch.int64),
+            difficult=torch.tensor(annotation.difficult, dtype=torch.bool),
+            image_id=index,
+        )
         if annotation.crowd is not None:
             target["crowd"] = torch.from_numpy(annotation.crowd)
         return image, target
 
-    def _objects(
-        self, index: int, size: tuple[int, int]
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Boxes, labels and difficult flags of a picture of this (width, height)."""
-        annotation = self.annotations[index]
-        labels = torch.tensor(self.labels(index), dtype=torch.int64)
-        flags = torch.from_numpy(annotation.difficult.astype(bool))
-        return _inside(annotation, size), labels, flags
-
     def _transformed(self, image: torch.Tensor, target: Target) -> tuple[torch.Tensor, Target]:
-        return (
-            self.transform(tv_tensors.Image(image), target) if self.transform else (image, target)
-        )
+        if self.transform is None:
+            return image, target
+        return self.transform(tv_tensors.Image(image), target)
 
     def cached(self, cache: ImageCache | None = None) -> Dataset:
         """The same images, decoded once and kept in memory; by default in a cache of its own."""
@@ -245,7 +243,7 @@ class Dataset(torch.utils.data.Dataset):
 
 
 def unknown_names(annotations: Iterable[Annotation], class_names: Sequence[str]) -> list[str]:
-    """What there is to say of each name that is not in the list, the most frequent first."""
+    """A text about each name that is not in the list, the most frequent first."""
     known = set(class_names)
     counts: Counter[str] = Counter()
     where: dict[str, str] = {}
@@ -254,24 +252,9 @@ def unknown_names(annotations: Iterable[Annotation], class_names: Sequence[str])
             if name not in known:
                 counts[name] += 1
                 where.setdefault(name, f"{annotation.source}, {annotation.image_path.name}")
-    told: list[str] = []
+    texts: list[str] = []
     for name, count in counts.most_common():
-        # Looked for among many names this takes its time, and a line shows no more.
-        near = did_you_mean(name, class_names) if len(told) < LISTED else ""
-        told.append(f"{shortened(repr(name), 100)} in {count} object(s), e.g. {where[name]}{near}")
-    return told
-
-
-def _inside(annotation: Annotation, size: tuple[int, int]) -> torch.Tensor:
-    """The boxes (N, 4) clipped to the picture; one without anything inside it is an error."""
-    boxes = annotation.boxes.reshape(-1, 4).astype(np.float32)
-    clipped = boxes.clip(0, np.array([*size, *size], dtype=np.float32))
-    empty = (clipped[:, 2:] <= clipped[:, :2]).any(axis=1)
-    if empty.any():
-        number = int(empty.argmax())
-        raise UserError(
-            f"{annotation.source}: object {number + 1}, {annotation.names[number]}, "
-            f"{boxes[number].tolist()}, lies outside {annotation.image_path}, which is "
-            f"{size[0]}x{size[1]} pixels; was the image resized after it was labelled?"
-        )
-    return torch.from_numpy(clipped)
+        # The search among many names takes time, and a line shows no more of them.
+        hint = did_you_mean(name, class_names) if len(texts) < LISTED else ""
+        texts.append(f"{shortened(repr(name), 100)} in {count} object(s), e.g. {where[name]}{hint}")
+    return texts

@@ -17,8 +17,8 @@ def collate_fn(items: Sequence[tuple[torch.Tensor, Target] | None]) -> Batch:
 
     What could not be read is left out; where nothing could, both lists are empty.
     """
-    found = [item for item in items if item is not None]
-    return [image for image, _ in found], [target for _, target in found]
+    readable = [item for item in items if item is not None]
+    return [image for image, _ in readable], [target for _, target in readable]
 
 
 def keep_limits(megapixels: float, worker: int) -> None:
@@ -67,7 +67,7 @@ def make_loader(
 ) -> DataLoader:
     """Batches of ``(list of (3, H, W) images, list of Target)``; the last one may be smaller.
 
-    An image that cannot be read is left out of its batch and remembered in ``dataset.unreadable``.
+    An image that cannot be read is left out of its batch and marked in ``dataset.unreadable``.
     """
     if workers:
         dataset.unreadable.share_memory_()

@@ -1,23 +1,22 @@
-"""Playing cards: ``train_labels.csv`` and ``test_labels.csv``, one row a box."""
+"""Playing cards: ``train_labels.csv`` and ``test_labels.csv``, one row per box."""
 
 from __future__ import annotations
 
 import csv
 import io
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
-import numpy as np
-
 from data.dataset import Annotation
 from data.reading.base import LayoutDataset, Reading
-from data.reading.box_parsing import COORDINATES, Box, parse_box, parse_size, stack_boxes
-from data.reading.class_names import found_names
-from data.reading.folder import Folder, read_text, searched
-from data.reading.image_lookup import PathIndex
-from data.remarks import Notes, Severity, listed
+from data.reading.box_parsing import COORDINATES, parse_box, parse_size
+from data.reading.class_names import occurring_names
+from data.reading.folder import Folder, read_text
+from data.reading.image_lookup import PathIndex, searched
+from data.reading.image_objects import ImageObjects
+from data.remarks import Remarks, Severity, listed
 from utils.errors import UserError
 
 REQUIRED = ("filename", "class", *COORDINATES)
@@ -36,7 +35,7 @@ Row = dict[str, str]
 
 
 class PlayCardDataset(LayoutDataset):
-    """Boxes from two CSV files; the columns are found by their header, in any order.
+    """Boxes from two CSV files; the header names the columns, in any order.
 
     Pixels count from 0. A row with a file name, but neither class nor coordinates, is an image
     without objects. The class list is the sorted names of the training CSV.
@@ -50,30 +49,26 @@ class PlayCardDataset(LayoutDataset):
         return _find_csv(folder, TRAIN_CSV) is not None or _find_csv(folder, TEST_CSV) is not None
 
     @classmethod
-    def read(cls, folder: Folder, notes: Notes) -> Reading:
+    def read(cls, folder: Folder, remarks: Remarks) -> Reading:
         train_csv = _find_csv(folder, TRAIN_CSV)
         if train_csv is None:
             raise UserError(
                 f"{folder.path}: {TEST_CSV} is there, but no {TRAIN_CSV}; expected "
                 "both, or the training CSV alone."
             )
-        train, test = _read_split(folder, train_csv, "train", notes), None
         test_csv = _find_csv(folder, TEST_CSV)
-        if test_csv is not None:
-            test = _read_split(folder, test_csv, "test", notes)
-        _remark_unlisted(folder, [*train, *(test or [])], notes)
-        return Reading(train, test, found_names(*train))
+        train = _read_split(folder, train_csv, "train", remarks)
+        test = _read_split(folder, test_csv, "test", remarks) if test_csv else None
+        _remark_unlisted(folder, [*train, *(test or [])], remarks)
+        return Reading(train, test, occurring_names(*train))
 
 
 @dataclass
 class _Group:
-    """The rows of one image."""
+    """The rows of one image. stated: what the first of them calls it."""
 
     stated: str
-    source: str
-    size: tuple[int, int] | None = None
-    # A dictionary keeps the order of the rows and shows at once which of them is a duplicate.
-    objects: dict[tuple[str, Box], None] = field(default_factory=dict)
+    objects: ImageObjects
 
 
 def _find_csv(folder: Folder, name: str) -> Path | None:
@@ -88,7 +83,7 @@ def _image_folders(folder: Folder, split: str) -> list[Folder]:
     return [f for base in bases if (f := base.find_folder(split))] + bases
 
 
-def _read_split(folder: Folder, csv_path: Path, split: str, notes: Notes) -> list[Annotation]:
+def _read_split(folder: Folder, csv_path: Path, split: str, remarks: Remarks) -> list[Annotation]:
     """The records of one CSV, in the order in which it first names the images."""
     folders = _image_folders(folder, split)
     # A path starts where the CSV lies or in the data set's folder; a bare name has a split's.
@@ -96,32 +91,32 @@ def _read_split(folder: Folder, csv_path: Path, split: str, notes: Notes) -> lis
     images = PathIndex(folders, bases)
     groups: dict[Path, _Group] = {}
     missing: dict[str, str] = {}
-    for line, row in _rows(csv_path, notes):
-        where = f"{csv_path}, line {line}"
-        if not row["filename"]:
-            notes.error(f"{where}: the filename is empty; expected the name of an image.")
+    for line, row in _rows(csv_path, remarks):
+        where, stated = f"{csv_path}, line {line}", row["filename"]
+        if not stated:
+            remarks.error(f"{where}: the filename is empty; expected the name of an image.")
             continue
-        image = images.find(row["filename"])
+        image = images.find(stated)
         if image is None:
-            missing.setdefault(row["filename"], where)
+            missing.setdefault(stated, where)
             continue
-        group = groups.setdefault(image, _Group(row["filename"], f"{csv_path}, from line {line}"))
-        if row["filename"] != group.stated:
-            notes.count("rows that name their image in another way than its first row", where)
-        with notes.catching():
-            _add_row(group, row, where, notes)
+        new = _Group(stated, ImageObjects(f"{csv_path}, from line {line}"))
+        group = groups.setdefault(image, new)
+        if stated != group.stated:
+            remarks.count("rows that name their image in another way than its first row", where)
+        with remarks.catch_errors():
+            _add_row(group.objects, row, where, remarks)
+    what = f"image(s) not found in {searched(folders)}"
     for name, where in missing.items():
-        notes.count(
-            f"image(s) not found in {searched(folders)}", f"{where}, {name!r}", Severity.BAD_IMAGE
-        )
-    return [_annotation(image, group) for image, group in groups.items()]
+        remarks.count(what, f"{where}, {name!r}", Severity.BAD_IMAGE)
+    return [group.objects.annotation(image) for image, group in groups.items()]
 
 
-def _add_row(group: _Group, row: Row, where: str, notes: Notes) -> None:
+def _add_row(objects: ImageObjects, row: Row, where: str, remarks: Remarks) -> None:
     size = _row_size(row, where)
-    if size and group.size and size != group.size:
-        notes.count("rows that state another image size than the first row of their image", where)
-    group.size = group.size or size
+    if size and objects.size and size != objects.size:
+        remarks.count("rows that state another image size than the first row of their image", where)
+    objects.size = objects.size or size
     name = row["class"]
     if not name and not any(row[tag] for tag in COORDINATES):
         return
@@ -130,12 +125,9 @@ def _add_row(group: _Group, row: Row, where: str, notes: Notes) -> None:
             f"{where}: the class is empty; expected a name, or a row without "
             "coordinates for an image without objects."
         )
-    box = parse_box(row, f"{where}, {name!r}", notes, size=group.size)
-    if box is None:
-        return
-    if (name, box) in group.objects:
-        notes.count("duplicate rows, removed", where)
-    group.objects[name, box] = None
+    box = parse_box(row, f"{where}, {name!r}", remarks, size=objects.size)
+    if box is not None and not objects.add(name, box):
+        remarks.count("duplicate rows, removed", where)
 
 
 def _row_size(row: Row, where: str) -> tuple[int, int] | None:
@@ -150,18 +142,7 @@ def _row_size(row: Row, where: str) -> tuple[int, int] | None:
     return parse_size(row.get("width"), row.get("height"))
 
 
-def _annotation(image: Path, group: _Group) -> Annotation:
-    return Annotation(
-        image_path=image,
-        boxes=stack_boxes([box for _, box in group.objects]),
-        names=tuple(name for name, _ in group.objects),
-        difficult=np.zeros(len(group.objects), dtype=bool),
-        size=group.size,
-        source=group.source,
-    )
-
-
-def _rows(path: Path, notes: Notes) -> Iterator[tuple[int, Row]]:
+def _rows(path: Path, remarks: Remarks) -> Iterator[tuple[int, Row]]:
     """Line number and cells by column, stripped; blank lines are passed over."""
     lines = _cells(path)
     first: list[tuple[int, list[str]]] = []
@@ -173,13 +154,13 @@ def _rows(path: Path, notes: Notes) -> Iterator[tuple[int, Row]]:
         raise UserError(f"{path}: the file is empty; expected the header {','.join(REQUIRED)}.")
     header = _order_of(first[-1][1])
     if header:
-        notes.warn(f"{path}: no header; the columns are taken as {','.join(header)}")
+        remarks.warn(f"{path}: no header; the columns are taken as {','.join(header)}")
     else:
         number, cells = first.pop(0)
         header = _header(cells, f"{path}, line {number}")
     for number, cells in chain(first, lines):
         if len(cells) > len(header) and any(cells[len(header) :]):
-            notes.error(
+            remarks.error(
                 f"{path}, line {number}: {len(cells)} cells, but there are {len(header)} columns; "
                 "quote values with commas."
             )
@@ -192,7 +173,7 @@ def _cells(path: Path) -> Iterator[tuple[int, list[str]]]:
     """Line number and stripped cells of each row that is not blank."""
     text = read_text(path)
     first = next((line for line in text.splitlines() if line.strip()), "")
-    # Spreadsheets of half of the world save a "CSV" with semicolons.
+    # In many countries a spreadsheet saves a "CSV" with semicolons.
     delimiter = max(",;\t", key=first.count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
@@ -207,9 +188,9 @@ def _cells(path: Path) -> Iterator[tuple[int, list[str]]]:
 
 
 def _order_of(cells: Sequence[str]) -> list[str]:
-    """The columns of a file without header, when a row of it is one of the known orders'.
+    """The columns of a file without header, where a row of it fits one of the known orders.
 
-    A row of an image without objects fits every order of its length.
+    The row of an image without objects fits every order of its length.
     """
     for order in ORDERS:
         row = dict(zip(order, cells, strict=False))
@@ -250,8 +231,8 @@ def _header(cells: list[str], where: str) -> list[str]:
     return header
 
 
-def _remark_unlisted(folder: Folder, annotations: list[Annotation], notes: Notes) -> None:
+def _remark_unlisted(folder: Folder, annotations: list[Annotation], remarks: Remarks) -> None:
     listed_images = {a.image_path for a in annotations}
     folders = [*_image_folders(folder, "train"), *_image_folders(folder, "test")]
     for path in sorted({p for f in folders for p in f.images} - listed_images):
-        notes.count("images that no CSV row names, not used", str(path))
+        remarks.count("images that no CSV row names, not used", str(path))

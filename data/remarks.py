@@ -1,4 +1,4 @@
-"""What was found while a data set was read: dropped, repaired, assumed, wrong."""
+"""What came up while a data set was read: dropped, repaired, assumed, wrong."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from utils.errors import LONGEST_LIST, UserError, shortened
 
 # Of each kind the first places are kept: enough to work through, and bounded for any data set.
 KEPT_PLACES = 10_000
-# A line names as many, shortened, and says how many more there are and what names all.
+# A line names as many, shortened, and then how many more there are and what names all.
 LISTED = 20
 LONGEST_ITEM = 200  # characters
 NAMES_ALL = "--check lists all"
@@ -21,9 +21,9 @@ WRONG = "what has to be corrected"
 class Severity(Enum):
     """What a remark means for training."""
 
-    NOTE = "note"  # as it should be; said so that nothing is silent
+    NOTE = "note"  # as it should be; shown so that nothing is silent
     WARNING = "warning"  # training goes on with something dropped, repaired or doubtful
-    BAD_IMAGE = "bad image"  # refused, or left out where the user says so
+    BAD_IMAGE = "bad image"  # refused, or left out where the user chooses to
     ERROR = "error"  # refused
 
 
@@ -54,27 +54,24 @@ class Remark:
         return listed(places, hint=NAMES_ALL, count=self.count)
 
 
-class Notes:
-    """Remarks for the user, in the order in which they first came up.
+class Remarks:
+    """Remarks for the user, one for each kind of event, in the order in which they first came up.
 
-    collecting: errors are remarks as well, so that all can be shown at once; ``refuse`` raises
-    them. Otherwise the first error is raised at once.
+    Errors are collected too, so that all can be shown at once; ``refuse`` raises them.
     """
 
-    def __init__(self, *, collecting: bool = False) -> None:
-        self.collecting = collecting
+    def __init__(self) -> None:
         self._remarks: dict[tuple[Severity, str], Remark] = {}
 
-    @property
-    def remarks(self) -> list[Remark]:
-        return list(self._remarks.values())
+    def __iter__(self) -> Iterator[Remark]:
+        return iter(self._remarks.values())
 
-    def say(self, line: str) -> None:
-        """A remark that stands for itself; said twice it is shown once."""
+    def note(self, line: str) -> None:
+        """A remark that stands for itself; a repeated one is shown once."""
         self._remark(Severity.NOTE, shortened(line, LONGEST_LIST))
 
     def warn(self, line: str) -> None:
-        """As ``say``, of something that a user should look at."""
+        """As ``note``, of something that a user should look at."""
         self._remark(Severity.WARNING, shortened(line, LONGEST_LIST))
 
     def count(self, what: str, where: str, severity: Severity = Severity.WARNING) -> None:
@@ -87,54 +84,41 @@ class Notes:
     def count_all(
         self, what: str, places: Sequence[str], severity: Severity = Severity.WARNING
     ) -> None:
-        """As ``count`` for each of ``places``, which a user wants to see in one line.
-
-        With the severity ERROR that line is what ``refuse`` raises; unless collecting it is raised
-        at once. Nothing where there are no places.
-        """
-        if places and severity is Severity.ERROR and not self.collecting:
-            raise UserError(f"{what}: {listed(places)}", longest=LONGEST_LIST)
+        """As ``count`` for each of ``places``, which the remark's line names. None: no remark."""
         for place in places:
             self.count(what, place, severity)
             self._remark(severity, shortened(what)).names_all = True
 
     def error(self, message: str) -> None:
-        """Something that only the user can put right. Raises UserError unless collecting."""
-        if not self.collecting:
-            raise UserError(message)
+        """Something that only the user can correct."""
         self.count(WRONG, message, Severity.ERROR)
 
     @contextmanager
-    def catching(self) -> Iterator[None]:
+    def catch_errors(self) -> Iterator[None]:
         """A UserError raised inside becomes an ``error``, and what follows inside is skipped."""
         try:
             yield
         except UserError as error:
-            if not self.collecting:
-                raise
             self.error(str(error))
-
-    def of(self, *severities: Severity) -> list[Remark]:
-        return [remark for remark in self.remarks if remark.severity in severities]
 
     def refuse(self, where: str, *, skip_bad_images: bool, hint: str = "") -> None:
         """Raise UserError for what training cannot go on with, in one line.
 
         where: the data set. hint: what may explain missing images.
         """
-        bad = [] if skip_bad_images else self.of(Severity.BAD_IMAGE)
-        errors = self.of(Severity.ERROR)
+        errors = [remark for remark in self if remark.severity is Severity.ERROR]
+        bad = [remark for remark in self if remark.severity is Severity.BAD_IMAGE]
         others = sum(remark.count for remark in errors)
         # Images that are missing explain a split that is empty, and not the other way round.
-        if bad:
-            told = "; ".join(_told(remark, where) for remark in bad)
+        if bad and not skip_bad_images:
+            images = "; ".join(_summary(remark, where) for remark in bad)
             message = (
-                f"{where}: {told}. Restore or replace them, or give --on-bad-image skip to leave "
+                f"{where}: {images}. Restore or replace them, or give --on-bad-image skip to leave "
                 f"them out.{hint}"
             )
         elif errors:
             first = errors[0]
-            message = f"{where}: {_told(first, where)}" if first.names_all else first.places[0]
+            message = f"{where}: {_summary(first, where)}" if first.names_all else first.places[0]
             others -= first.count if first.names_all else 1
         else:
             return
@@ -142,8 +126,8 @@ class Notes:
         raise UserError(message + more, longest=LONGEST_LIST)
 
     def lines(self) -> tuple[str, ...]:
-        """Every remark that does not keep training from starting, as one line."""
-        return tuple(remark.line() for remark in self.remarks)
+        """Every remark as one line."""
+        return tuple(remark.line() for remark in self)
 
     def _remark(self, severity: Severity, what: str) -> Remark:
         # Which images a run does without is never only an example.
@@ -152,7 +136,7 @@ class Notes:
         return self._remarks.setdefault((severity, what), remark)
 
 
-def _told(remark: Remark, folder: str) -> str:
+def _summary(remark: Remark, folder: str) -> str:
     what = remark.what.replace(f"{folder}/", "")
     return f"{remark.count} {what}: {remark.listing(folder)}"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -13,6 +13,7 @@ from data import open_dataset
 from data.dataset import DataSplits
 from data.drawn_cards.demo_cards import demo_cards_folder
 from data.image_files.cache import ImageCache, bytes_in_memory, is_shared_with_workers
+from utils.console import progress_bar, say
 from utils.errors import UserError
 
 # Of the memory that is left; the rest is for the detector, its gradients and the loader.
@@ -34,18 +35,35 @@ class DataSource:
     skip_bad_images: bool = False
 
     @classmethod
-    def remembered(cls, plain: dict[str, Any], checkpoint: str) -> DataSource:
-        """From the ``data`` of a checkpoint; raises UserError when that folder is gone."""
+    def choose(
+        cls,
+        path: str | None,
+        remembered: Mapping[str, Any] | None = None,
+        *,
+        checkpoint: Path | str = "",
+        on_bad_image: str | None = None,
+        **settings: Any,
+    ) -> DataSource:
+        """The folder ``path``, else the data set that a checkpoint remembers, else drawn cards.
+
+        remembered: the ``data`` of ``checkpoint``, which hold for another folder too; settings:
+        the fields where nothing is remembered. on_bad_image: "skip" or "fail", and None for what
+        is remembered. Raises UserError when the remembered folder is gone.
+        """
+        folder: dict[str, Any] = {"path": str(Path(path).resolve())} if path else {}
+        plain = {"path": None, **settings} if remembered is None else remembered
         try:
-            source = cls(**plain)
-        except TypeError:
-            source = cls("nowhere")
-        if source.path and not Path(source.path).is_dir():
+            source = cls(**{**plain, **folder})
+        except TypeError:  # a checkpoint of another program, or of none
+            source = cls(**folder or {"path": "nowhere"})
+        if source.path and not folder and not Path(source.path).is_dir():
             raise UserError(
                 f"--load {checkpoint}: the data set it was trained on, {source.path}, is no longer "
                 "there; give its folder with -p."
             )
-        return source
+        if on_bad_image is None:
+            return source
+        return dataclasses.replace(source, skip_bad_images=on_bad_image == "skip")
 
     def open(
         self,
@@ -58,14 +76,9 @@ class DataSource:
 
         overfit: if not 0, both splits are the first ``overfit`` training images.
         """
-        folder: Path
         if self.path is None:
-            folder = demo_cards_folder(
-                Path(cache_folder).expanduser(),
-                self.images,
-                max(1, self.images // 10),
-                progress=progress,
-            )
+            cache, validation_images = Path(cache_folder).expanduser(), max(1, self.images // 10)
+            folder = demo_cards_folder(cache, self.images, validation_images, progress=progress)
         else:
             folder = Path(self.path)
         splits = open_dataset(
@@ -81,6 +94,28 @@ class DataSource:
         note = f"--overfit {overfit}: validated on the very images it trains on"
         return DataSplits(few, few, splits.layout, (*splits.notes, note))
 
+    def open_for_run(
+        self,
+        cache_folder: str,
+        *,
+        overfit: int = 0,
+        class_names: tuple[str, ...] = (),
+        checkpoint: Path | str = "",
+        other_classes: bool = False,
+    ) -> DataSplits:
+        """``open`` with a progress bar, then describe the data set on the terminal.
+
+        class_names: those of ``checkpoint``, by which the data are labelled. Names that it lacks
+        are a UserError unless ``other_classes``, where any difference keeps the data's own names.
+        """
+        with progress_bar("images") as progress:
+            splits = self.open(cache_folder, progress, overfit=overfit)
+        if class_names and not (other_classes and set(class_names) != set(splits.class_names)):
+            splits = match_classes(splits, class_names, f"the checkpoint {checkpoint}")
+        for label, text in describe_splits(splits, self):
+            say(label, text)
+        return splits
+
 
 def describe_splits(splits: DataSplits, source: DataSource) -> list[tuple[str, str]]:
     """(label, text) lines: the sizes, the reader's notes, the class list with its ids."""
@@ -90,19 +125,19 @@ def describe_splits(splits: DataSplits, source: DataSource) -> list[tuple[str, s
         f"{len(splits.train)} training images ({sum(train.values())} objects), "
         f"{len(splits.validation)} validation images ({sum(validation.values())} objects)"
     )
-    listed = (
+    classes = ", ".join(
         f"{label} {name} ({train[name]}, {validation[name]})"
         for label, name in enumerate(splits.class_names, start=1)
     )
     return [
         ("data", f"{splits.layout}, {place}: {sizes}"),
         *(("note", note) for note in splits.notes),
-        ("classes", f"{', '.join(listed)}  [objects in training, validation]"),
+        ("classes", f"{classes}  [objects in training, validation]"),
     ]
 
 
 def keep_decoded(splits: DataSplits, memory: int, workers: int) -> tuple[DataSplits, str]:
-    """The same data whose images stay in memory once decoded, if they fit, and what came of it.
+    """The same data whose images stay in memory once decoded, if they fit, and a text about it.
 
     memory: bytes that are left, of which they may take a share. workers: of the loaders.
     """

@@ -17,7 +17,7 @@ def seeded_split(
 
     The order of ``annotations`` plays no part. Training goes first: an image moves to validation
     only if another image of each of its classes stays behind, so no class is lost to training,
-    and validation may get fewer images than asked. Images that bring a class which validation
+    and validation may get fewer images than requested. Images that bring a class which validation
     does not have yet are moved first. Raises UserError when nothing can be moved.
     """
     if not 0 < validation_fraction < 1:
@@ -26,7 +26,7 @@ def seeded_split(
             "0 and 1, for example 0.2."
         )
     records = sorted(annotations, key=lambda a: a.image_path.as_posix())
-    wanted = min(max(1, round(validation_fraction * len(records))), len(records) - 1)
+    count = min(max(1, round(validation_fraction * len(records))), len(records) - 1)
     order = list(range(len(records)))
     random.Random(seed).shuffle(order)
 
@@ -36,7 +36,7 @@ def seeded_split(
     for only_new in (True, False):
         for index in order:
             names = set(records[index].names)
-            if len(moved) >= wanted:
+            if len(moved) >= count:
                 break
             if index in moved or (only_new and names <= seen) or any(left[n] < 2 for n in names):
                 continue

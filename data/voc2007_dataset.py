@@ -12,10 +12,11 @@ from pathlib import Path
 
 from data.dataset import Annotation
 from data.reading.base import LayoutDataset, Reading
-from data.reading.class_names import found_names
-from data.reading.folder import Folder, ImageIndex, basename, read_text, strip_image_suffix
+from data.reading.class_names import occurring_names
+from data.reading.folder import Folder, read_text
+from data.reading.image_lookup import ImageIndex, basename, strip_image_suffix
 from data.reading.voc_xml import read_annotations
-from data.remarks import Notes, Severity, listed
+from data.remarks import Remarks, Severity, listed
 from utils.errors import did_you_mean
 
 VOC_CLASSES = (
@@ -47,15 +48,15 @@ class VOC2007Dataset(LayoutDataset):
         return bool(_find_years(folder))
 
     @classmethod
-    def read(cls, folder: Folder, notes: Notes) -> Reading:
+    def read(cls, folder: Folder, remarks: Remarks) -> Reading:
         years = [_Year.open(f) for f in _find_years(folder)]
-        train_ids, validation_ids = _choose_splits(years, notes)
+        train_ids, validation_ids = _choose_splits(years, remarks)
         if len(years) > 1:
-            _drop_repeated(train_ids, validation_ids or [], notes)
-        train = _read(years, train_ids, notes)
-        _remark_unused(years, train, notes)
-        validation = None if validation_ids is None else _read(years, validation_ids, notes)
-        return Reading(train, validation, _class_names(train, validation or [], notes))
+            _drop_repeated(train_ids, validation_ids or [], remarks)
+        train = _read(years, train_ids, remarks)
+        _remark_unused(years, train, remarks)
+        validation = None if validation_ids is None else _read(years, validation_ids, remarks)
+        return Reading(train, validation, _class_names(train, validation or [], remarks))
 
 
 @dataclass(frozen=True)
@@ -68,8 +69,8 @@ class _Year:
 
     @classmethod
     def open(cls, folder: Folder) -> _Year:
-        found = folder.find_folder("Annotations")
-        annotations = {p.stem: p for p in found.xml_files} if found else {}
+        inside = folder.find_folder("Annotations")
+        annotations = {p.stem: p for p in inside.xml_files} if inside else {}
         sets = folder.find_folder("ImageSets")
         sets = (sets.find_folder("Main") or sets) if sets else None
         lists = {}
@@ -83,19 +84,19 @@ class _Year:
         return [i for i in ids if i not in self.annotations]
 
     def has_annotated_test(self) -> bool:
-        """Later years publish test.txt with annotations for a few images only."""
+        """Whether most of its images are; later years annotate only a few of their test.txt."""
         test = self.lists.get("test", [])
         return bool(test) and len(self.missing(test)) * 2 <= len(test)
 
     def training_ids(self) -> list[str]:
-        """``trainval``, as one list or two, or all there is where there are no lists."""
+        """``trainval``, as one list or two, or all ids where there are no lists."""
         if "trainval" in self.lists:
             return self.lists["trainval"]
         both = self.lists.get("train", []) + self.lists.get("val", [])
         return list(dict.fromkeys(both)) if self.lists else list(self.annotations)
 
 
-# The ids of one split, for each year in turn.
+# The ids of one split, one list per year.
 _Ids = list[list[str]]
 
 
@@ -123,21 +124,21 @@ def _ids(path: Path, known: dict[str, Path]) -> list[str]:
     return list(ids)
 
 
-def _choose_splits(years: Sequence[_Year], notes: Notes) -> tuple[_Ids, _Ids | None]:
+def _choose_splits(years: Sequence[_Year], remarks: Remarks) -> tuple[_Ids, _Ids | None]:
     for year in years:
         test = year.lists.get("test")
         if test and not year.has_annotated_test():
-            notes.say(
+            remarks.note(
                 f"{year.folder.path}: test.txt is not used, {len(year.missing(test))} of its "
                 f"{len(test)} images have no annotation"
             )
     tested = [year.has_annotated_test() for year in years]
     if any(tested):
-        _say_splits(years, "trainval", "test", notes)
+        _note_splits(years, "trainval", "test", remarks)
         validation = [y.lists["test"] if ok else [] for y, ok in zip(years, tested, strict=True)]
         return [year.training_ids() for year in years], validation
     if any(year.lists.get("val") and year.lists.get("train") for year in years):
-        _say_splits(years, "train", "val", notes)
+        _note_splits(years, "train", "val", remarks)
         with_val = [bool(year.lists.get("val")) for year in years]
         train = [
             y.lists.get("train", []) if ok else y.training_ids()
@@ -147,27 +148,27 @@ def _choose_splits(years: Sequence[_Year], notes: Notes) -> tuple[_Ids, _Ids | N
     return [year.training_ids() for year in years], None
 
 
-def _say_splits(years: Sequence[_Year], train: str, validation: str, notes: Notes) -> None:
+def _note_splits(years: Sequence[_Year], train: str, validation: str, remarks: Remarks) -> None:
     names = listed(year.folder.path.name for year in years)
-    notes.say(f"{names}: {train} is the training split, {validation} the validation split")
+    remarks.note(f"{names}: {train} is the training split, {validation} the validation split")
 
 
-def _drop_repeated(train: _Ids, validation: _Ids, notes: Notes) -> None:
+def _drop_repeated(train: _Ids, validation: _Ids, remarks: Remarks) -> None:
     """Keep one copy of an image that several years contain, the validation's and the latest."""
     seen: set[str] = set()
     for ids in [*reversed(validation), *reversed(train)]:
         repeated = {i for i in ids if i in seen and _REPEATED_ID.fullmatch(i)}
         for image_id in sorted(repeated):
-            notes.count("images that several years contain, used once", image_id, Severity.NOTE)
+            remarks.count("images that several years contain, used once", image_id, Severity.NOTE)
         ids[:] = [i for i in ids if i not in repeated]
         seen.update(ids)
 
 
-def _read(years: Sequence[_Year], split: _Ids, notes: Notes) -> list[Annotation]:
+def _read(years: Sequence[_Year], split: _Ids, remarks: Remarks) -> list[Annotation]:
     records: list[Annotation] = []
     for year, ids in zip(years, split, strict=True):
         missing = year.missing(ids)
-        notes.count_all(
+        remarks.count_all(
             f"image(s) of ImageSets without XML in {year.folder.path}/Annotations (restore the "
             f"files or remove the names){year.folder.link_hint()}",
             missing,
@@ -175,33 +176,33 @@ def _read(years: Sequence[_Year], split: _Ids, notes: Notes) -> list[Annotation]
         )
         images = year.folder.find_folder("JPEGImages")
         index = ImageIndex([images] if images else [])
-        found = [year.annotations[i] for i in ids if i in year.annotations]
-        records += read_annotations(found, index, notes, origin=1)
+        files = [year.annotations[i] for i in ids if i in year.annotations]
+        records += read_annotations(files, index, remarks, origin=1)
     return records
 
 
-def _remark_unused(years: Sequence[_Year], train: Sequence[Annotation], notes: Notes) -> None:
+def _remark_unused(years: Sequence[_Year], train: Sequence[Annotation], remarks: Remarks) -> None:
     """Where no list says which images belong to the set, the annotations do."""
     used = {a.image_path for a in train}
     for year in years:
         images = None if year.lists else year.folder.find_folder("JPEGImages")
         for path in images.images if images else []:
             if path not in used:
-                notes.count("images without an XML file, not used", str(path))
+                remarks.count("images without an XML file, not used", str(path))
 
 
 def _class_names(
-    train: Sequence[Annotation], validation: Sequence[Annotation], notes: Notes
+    train: Sequence[Annotation], validation: Sequence[Annotation], remarks: Remarks
 ) -> list[str]:
-    trained = found_names(*train)
-    untrained = [n for n in found_names(*validation) if n not in trained]
+    trained = occurring_names(*train)
+    untrained = [n for n in occurring_names(*validation) if n not in trained]
     if set(trained + untrained) <= set(VOC_CLASSES):
         return list(VOC_CLASSES)
-    notes.say(
+    remarks.note(
         "the classes are those of the annotations, not the twenty of VOC: "
         f"{listed(trained + untrained, 30)}"
     )
     if untrained:
-        told = listed(f"{n!r}{did_you_mean(n, trained)}" for n in untrained)
-        notes.warn(f"classes that only the validation split has, never trained: {told}")
+        names = listed(f"{n!r}{did_you_mean(n, trained)}" for n in untrained)
+        remarks.warn(f"classes that only the validation split has, never trained: {names}")
     return trained + untrained

@@ -18,9 +18,10 @@ from typing import Any
 import pytest
 
 from data import open_dataset
-from data.reading.folder import ImageIndex
+from data.reading.folder import Folder
+from data.reading.image_lookup import ImageIndex
 from data.reading.voc_xml import read_voc_xml
-from data.remarks import Notes
+from data.remarks import Remarks
 from tests.conftest import ROOT
 from tests.data_sets import ACE, KING, draw_image, write_cards, write_text, write_voc, xml_text
 from utils.errors import UserError
@@ -83,7 +84,7 @@ def test_entities_and_external_documents_are_refused_and_their_files_not_read(
     text += xml_text([ACE]).replace(">ace<", ">&e;<")
     path = write_text(tmp_path / "data" / "a.xml", text, encoding)
     with watch() as opened, pytest.raises(UserError) as error:
-        read_voc_xml(path, Notes())
+        read_voc_xml(path, Remarks())
     assert str(error.value).startswith(f"{path}: ") and len(str(error.value)) < 1000
     assert opened == [os.path.realpath(path)]
 
@@ -100,7 +101,7 @@ def test_an_external_document_type_or_inclusion_without_use_is_not_read_either(
         path = write_text(tmp_path / "a.xml", text)
         with watch() as opened:
             try:
-                assert read_voc_xml(path, Notes()).names == ("ace",)
+                assert read_voc_xml(path, Remarks()).objects.annotation(path).names == ("ace",)
             except UserError as error:
                 assert str(path) in str(error)
         assert opened == [os.path.realpath(path)]
@@ -211,7 +212,7 @@ def follow_links(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
 
     def read(folder: Path) -> None:
         with monkeypatch.context() as unprotected:
-            unprotected.setattr(Path, "is_relative_to", lambda *_: True)
+            unprotected.setattr(Folder, "escapes", lambda *_: False)
             read_everything(folder)
 
     return read

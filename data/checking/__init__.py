@@ -1,1 +1,1 @@
-"""Annotations and images held against each other: what is wrong with a data set."""
+"""Annotations and images compared: what is wrong with a data set."""

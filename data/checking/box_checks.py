@@ -1,4 +1,4 @@
-"""Annotations held against the pictures themselves: what cannot be read, what does not fit."""
+"""Annotations compared with the images themselves: what cannot be read, what does not fit."""
 
 from __future__ import annotations
 
@@ -8,72 +8,74 @@ from dataclasses import replace
 import numpy as np
 
 from data.dataset import Annotation
-from data.image_files.read import Picture, look_at_all
-from data.remarks import Notes, Severity
+from data.image_files.read import ImageProbe, probe_all
+from data.remarks import Remarks, Severity
 
-# A box with less than this share of its area inside its picture is no fair example of its object.
+# A box with less than this share of its area inside its image is no fair example of its object.
 LEAST_INSIDE = 0.5
 # Tools count pixels from 0 or from 1, and round: that far a box may reach over the edge.
 ROUNDING = 1.0
 
 
-def inspect(
+def check_boxes(
     records: Sequence[Annotation],
-    notes: Notes,
+    remarks: Remarks,
     *,
     decode: bool = False,
     progress: Callable[[int], None] | None = None,
-) -> tuple[list[Annotation], list[Picture]]:
-    """The records whose picture can be read, with the pictures of all records.
+) -> tuple[list[Annotation], list[ImageProbe]]:
+    """The records whose image can be read, and the probes of all records' images.
 
-    Each record that comes back states the size of its picture as training sees it, and its boxes
-    lie inside: what reaches over the edge is clipped, what is mostly outside is dropped, and both
-    are counted. Pictures that cannot be read count as bad images. decode: see ``look_at``.
+    Each returned record states the size of its image as training sees it, and its boxes lie
+    inside: what reaches over the edge is clipped, what is mostly outside is dropped, and both are
+    counted. Images that cannot be read count as bad images. decode: see ``probe``.
     """
-    wanted = [(record.image_path, record.size) for record in records]
-    pictures = look_at_all(wanted, decode=decode, progress=progress)
+    files = [(record.image_path, record.size) for record in records]
+    probes = probe_all(files, decode=decode, progress=progress)
     kept = []
-    for record, picture in zip(records, pictures, strict=True):
-        if picture.size is None:
-            where = f"{picture.path}: {picture.error}"
-            notes.count("image(s) that cannot be read", where, Severity.BAD_IMAGE)
+    for record, probe in zip(records, probes, strict=True):
+        if probe.size is None:
+            where = f"{probe.path}: {probe.error}"
+            remarks.count("image(s) that cannot be read", where, Severity.BAD_IMAGE)
             continue
-        explained = _compare_sizes(record, picture, notes)
-        kept.append(_fit(record, picture.size, explained, notes))
-    return kept, pictures
+        same_size = _compare_sizes(record, probe, remarks)
+        kept.append(_fit(record, probe.size, same_size, remarks))
+    return kept, probes
 
 
-def _compare_sizes(record: Annotation, picture: Picture, notes: Notes) -> bool:
-    """Whether the annotation's size agrees with the picture; what it means if not is noted."""
-    stated, size = record.size, picture.size
+def _compare_sizes(record: Annotation, probe: ImageProbe, remarks: Remarks) -> bool:
+    """Whether the annotation states no other size than the image's; a difference is counted."""
+    stated, size = record.size, probe.size
     if stated == size or stated is None:
-        if picture.orientation != 1 and record.names:
-            _note_turn(record, picture, notes)
+        if probe.orientation != 1 and record.names:
+            _remark_orientation(record, probe, remarks)
         return True
     where = f"{record.source} states {_show(stated)}, {record.image_path} is {_show(size)}"
     if size is not None and stated == size[::-1]:
         where += " (width and height exchanged)"
-    notes.count("annotations that state another size than their image's; the image counts", where)
+    remarks.count("annotations that state another size than their image's; the image counts", where)
     return False
 
 
-def _note_turn(record: Annotation, picture: Picture, notes: Notes) -> None:
-    """Count a picture of which nothing tells if its boxes were drawn before or after the turn."""
-    if picture.upright == picture.stored:
-        untold = "whose size cannot tell"
+def _remark_orientation(record: Annotation, probe: ImageProbe, remarks: Remarks) -> None:
+    """Count an image whose boxes may have been drawn before or after EXIF's rotation."""
+    if probe.upright == probe.stored:
+        reason = "whose size cannot tell"
     elif record.size is None:
-        untold = "whose annotation states no size that could tell"
+        reason = "whose annotation states no size that could tell"
     else:
         return
-    notes.count(
-        f"images that EXIF turns and {untold} if their boxes turn with them; "
-        "the turned picture is used",
+    remarks.count(
+        f"images that EXIF rotates and {reason} if their boxes rotate with them; "
+        "the rotated image is used",
         str(record.image_path),
     )
 
 
-def _fit(record: Annotation, size: tuple[int, int], explained: bool, notes: Notes) -> Annotation:
-    """The record with its boxes inside a picture of ``size``, and ``size`` as its own."""
+def _fit(
+    record: Annotation, size: tuple[int, int], same_size: bool, remarks: Remarks
+) -> Annotation:
+    """The record with its boxes clipped to an image of ``size``, and ``size`` as its own."""
     boxes = record.boxes.reshape(-1, 4).astype(np.float32)
     clipped = boxes.clip(0, np.array([*size, *size], dtype=np.float32))
     over = np.abs(boxes - clipped).max(axis=1, initial=0)
@@ -82,16 +84,16 @@ def _fit(record: Annotation, size: tuple[int, int], explained: bool, notes: Note
     thinnest = _sides(clipped).min(axis=1, initial=np.inf)
     inside[thinnest <= 0] = 0
     kept = inside >= LEAST_INSIDE
-    if not kept.all() and not explained:
-        # Boxes that fit the stated size and not the picture were drawn on another picture.
-        notes.error(
+    if not kept.all() and not same_size:
+        # Boxes that fit the stated size and not the image were drawn on another image.
+        remarks.error(
             f"{record.source}: boxes for a picture of {_show(record.size)}, but "
             f"{record.image_path} is {_show(size)}, and {int((~kept).sum())} of {len(kept)} lie "
             "mostly outside; was it resized after it was labelled? Restore it or label it again."
         )
-    _note_edges(record, boxes, over, inside, notes)
+    _remark_edges(record, boxes, over, inside, remarks)
     for index in np.flatnonzero(kept & (thinnest < 1)).tolist():
-        notes.count("boxes less than a pixel wide or high", _object(record, boxes, index))
+        remarks.count("boxes less than a pixel wide or high", _object(record, boxes, index))
     return replace(
         record,
         boxes=clipped[kept],
@@ -102,10 +104,10 @@ def _fit(record: Annotation, size: tuple[int, int], explained: bool, notes: Note
     )
 
 
-def _note_edges(
-    record: Annotation, boxes: np.ndarray, over: np.ndarray, inside: np.ndarray, notes: Notes
+def _remark_edges(
+    record: Annotation, boxes: np.ndarray, over: np.ndarray, inside: np.ndarray, remarks: Remarks
 ) -> None:
-    """Count what lies over the picture's edge. over: pixels (N,). inside: shares (N,)."""
+    """Count what lies over the image's edge. over: pixels (N,). inside: shares (N,)."""
     for index in np.flatnonzero((over > 0) | (inside <= 0)).tolist():
         severity = Severity.WARNING
         if not over[index]:
@@ -119,7 +121,7 @@ def _note_edges(
         else:
             what = "boxes that reach over the edge of their image by a pixel at most, clipped"
             severity = Severity.NOTE
-        notes.count(what, _object(record, boxes, index), severity)
+        remarks.count(what, _object(record, boxes, index), severity)
 
 
 def _object(record: Annotation, boxes: np.ndarray, index: int) -> str:

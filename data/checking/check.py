@@ -1,4 +1,4 @@
-"""A data set looked at as training would read it: what it holds and what is wrong with it."""
+"""A data set read as training would read it: what it holds and what is wrong with it."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from data import layout_of
-from data.checking.duplicates import note_copies
+from data.checking.duplicates import remark_duplicates
 from data.dataset import Dataset
 from data.reading.folder import open_folder
-from data.remarks import Notes, Remark, Severity
+from data.remarks import Remark, Remarks, Severity
 
 CLEAN, PROBLEMS, UNUSABLE = "clean", "problems", "unusable"
 
@@ -56,9 +56,9 @@ class SplitFacts:
 
 @dataclass(frozen=True)
 class Check:
-    """What was found. classes: objects in training and in validation, by name.
+    """What a data set holds. classes: objects in training and in validation, by name.
 
-    remarks: everything that was noted; their severity says what training makes of it, where
+    remarks: everything that came up; their severity tells what training makes of it, where
     ``skip_bad_images`` is what the user decided about images that cannot be read.
     """
 
@@ -70,7 +70,7 @@ class Check:
     remarks: list[Remark] = field(default_factory=list)
 
     def refused(self, remark: Remark) -> bool:
-        """Whether training would not start because of it, if its quick look saw it too."""
+        """Whether training would not start because of it, if its quick probe saw it too."""
         if remark.severity is Severity.BAD_IMAGE:
             return not self.skip_bad_images
         return remark.severity is Severity.ERROR
@@ -125,21 +125,21 @@ def check_dataset(
     skip_bad_images: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Check:
-    """Read a data set as ``open_dataset`` does, decode every picture, and keep all that is wrong.
+    """Read a data set as ``open_dataset`` does, decode every image, and keep all that is wrong.
 
-    Nothing is written. progress is called with (images done, images in all). Raises nothing that
-    the data are to blame for.
+    Nothing is written. progress is called with (images done, images in all). Whatever is wrong
+    with the data is a remark and raises nothing.
     """
-    notes = Notes(collecting=True)
+    remarks = Remarks()
     layout: str | None = None
     splits: list[SplitFacts] = []
     classes: dict[str, tuple[int, int]] = {}
-    with notes.catching():
+    with remarks.catch_errors():
         folder = open_folder(path)
         reader = layout_of(folder)
         layout = reader.layout
         survey = reader.survey(
-            folder, validation_fraction, seed, notes, decode=True, progress=progress
+            folder, validation_fraction, seed, remarks, decode=True, progress=progress
         )
         if survey.splits is not None:
             datasets = (survey.splits.train, survey.splits.validation)
@@ -147,6 +147,6 @@ def check_dataset(
             train, validation = (dataset.label_counts() for dataset in datasets)
             classes = {name: (train[name], validation[name]) for name in survey.splits.class_names}
             if len(classes) == 1:
-                notes.say("one class only: the detector tells it from background")
-            note_copies(survey.train_pictures, survey.validation_pictures, notes)
-    return Check(str(path), layout, skip_bad_images, splits, classes, notes.remarks)
+                remarks.note("one class only: the detector tells it from background")
+            remark_duplicates(survey.train_probes, survey.validation_probes, remarks)
+    return Check(str(path), layout, skip_bad_images, splits, classes, list(remarks))

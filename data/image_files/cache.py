@@ -23,7 +23,7 @@ def read_pixels(path: Path, annotated_size: Size | None = None) -> Tensor:
 
 
 class ImageCache:
-    """``pixels`` reads an image when it is first asked for, and remembers it.
+    """``pixels`` reads an image on the first request, and keeps it.
 
     Processes that are forked, as a loader's are on Linux, share one memory, and what one of them
     has decoded the others find. A process that is started anew (Windows, macOS) decodes each time.
@@ -56,7 +56,7 @@ class ImageCache:
         pixels = read_pixels(path, size)
         if pixels.shape == (3, height, width):
             rows.copy_(pixels.permute(1, 2, 0))
-            # Last: whoever sees it finds the whole image. In an epoch no other process asks for it.
+            # Last: whoever sees it gets the whole image. In an epoch no other process requests it.
             self._memory[place] = 1
         return pixels
 

@@ -1,4 +1,4 @@
-"""One picture file to upright RGB: the formats that are read, EXIF's turn, the depths of grey."""
+"""One image file to upright RGB: the formats that are read, EXIF's orientation, depths of grey."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from PIL import ExifTags, Image
 
 # Pillow has more readers. Some start programs (EPS: Ghostscript), whatever a file is called, and
-# others open what lies inside a file with all of them. TGA has no mark of its own: it comes last.
+# others open what lies inside a file with any reader. TGA has no signature: it comes last.
 FORMATS = (
     "JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "JPEG2000", "AVIF", "ICO", "TGA",
 )  # fmt: skip
@@ -30,13 +30,13 @@ Size = tuple[int, int]  # width, height
 
 TAIL = 1024  # bytes from a JPEG's end that show whether it is whole
 # Texts of a PNG that can hold an orientation, and the most bytes that a text's name has.
-_TURNING_TEXTS = frozenset({b"exif", b"Raw profile type exif", b"xmp", b"XML:com.adobe.xmp"})
+_ORIENTATION_TEXTS = frozenset({b"exif", b"Raw profile type exif", b"xmp", b"XML:com.adobe.xmp"})
 _LONGEST_NAME = 80
 _BITS_PER_SAMPLE = 258  # a tag of TIFF
 
 
-def open_picture(path: Path) -> Image.Image:
-    """A picture in one of ``FORMATS``, not decoded. Raises whatever Pillow's readers raise."""
+def open_image(path: Path) -> Image.Image:
+    """An image in one of ``FORMATS``, not decoded. Raises whatever Pillow's readers raise."""
     Image.init()
     # A build of Pillow may lack some.
     return Image.open(path, formats=[kind for kind in FORMATS if kind in Image.OPEN])
@@ -46,17 +46,17 @@ def decode_rgb(stored: Image.Image, annotated_size: Size | None) -> Image.Image:
     """The pixels that the boxes were drawn on, RGB, see ``data.image_files.read.read_image``.
 
     Grey of more than 8 bits is scaled: 16 bits by their range, as a TIFF of 12 bits by its own.
-    Nobody knows what is white in 32 bits: there as many bits count as the greatest value needs.
+    No standard says what is white in 32 bits: as many bits count as the greatest value needs.
     Floats go from 0 to 1, or from 0 to 255 where one is greater than 1. Raises ValueError where
     values are below 0 or, as floats, above 255, and whatever Pillow's readers raise.
     """
-    stored.load()  # a PNG may say behind its pixels how they are turned
+    stored.load()  # a PNG may state its orientation behind its pixels
     bits = _grey_bits(stored)
-    turn = orientation(stored)
+    orientation = orientation_of(stored)
     image = stored
     # Pillow's exif_transpose also writes all EXIF data anew, and fails where a camera's is odd.
-    if turn != 1 and not drawn_on_stored(annotated_size, stored.size, turn):
-        image = stored.transpose(TO_UPRIGHT[turn])
+    if orientation != 1 and not drawn_on_stored(annotated_size, stored.size, orientation):
+        image = stored.transpose(TO_UPRIGHT[orientation])
     if image.mode == "F":
         image = _grey_of_floats(np.asarray(image))
     elif image.mode.startswith("I"):
@@ -64,26 +64,29 @@ def decode_rgb(stored: Image.Image, annotated_size: Size | None) -> Image.Image:
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def orientation(stored: Image.Image) -> int:
-    """What EXIF or XMP say, as far as the file has been read."""
-    if stored.format == "TIFF":  # Pillow turns it itself, and says its size as turned
+def orientation_of(stored: Image.Image) -> int:
+    """The orientation in EXIF or XMP data, as far as the file has been read."""
+    if stored.format == "TIFF":  # Pillow rotates it itself, and gives the rotated size
         return 1
     # PNG's own getexif decodes all pixels for what may stand behind them.
     value = Image.Image.getexif(stored).get(ExifTags.Base.Orientation, 1)
     return value if value in TO_UPRIGHT else 1
 
 
-def turned(size: Size, turn: int) -> Size:
-    return size[::-1] if turn in SWAPS_SIDES else size
+def upright_size(stored: Size, orientation: int) -> Size:
+    return stored[::-1] if orientation in SWAPS_SIDES else stored
 
 
-def drawn_on_stored(annotated: Size | None, stored: Size, turn: int) -> bool:
-    # A half turn leaves the size as it is: then the annotation says nothing, and tools turn.
-    return annotated == stored != turned(stored, turn)
+def drawn_on_stored(annotated: Size | None, stored: Size, orientation: int) -> bool:
+    """Whether the annotation's size shows that its boxes were drawn before the rotation.
+
+    Where the rotation leaves the size as it is, they count as drawn after it: most tools rotate.
+    """
+    return annotated == stored != upright_size(stored, orientation)
 
 
 def header_tells_all(path: Path, kind: str | None) -> bool:
-    """Whether the file is whole, as far as its end shows, and turned as its header says."""
+    """Whether the file is whole, as far as its end shows, and oriented as its header states."""
     if kind == "PNG":
         return _png_tells_all(path)
     if kind not in ("JPEG", "MPO"):
@@ -103,7 +106,7 @@ def _png_tells_all(path: Path) -> bool:
             start = file.read(min(length, _LONGEST_NAME))
             if kind == b"IEND":
                 return True
-            if pixels and (kind == b"eXIf" or start.partition(b"\0")[0] in _TURNING_TEXTS):
+            if pixels and (kind == b"eXIf" or start.partition(b"\0")[0] in _ORIENTATION_TEXTS):
                 return False
             pixels |= kind in (b"IDAT", b"fdAT")
             file.seek(length - len(start) + 4, os.SEEK_CUR)
@@ -111,7 +114,7 @@ def _png_tells_all(path: Path) -> bool:
 
 
 def _grey_bits(stored: Image.Image) -> int | None:
-    """The bits of a grey picture's range, None where its format does not say."""
+    """The bits of a grey image's range, None where its format does not say."""
     if stored.mode.startswith("I;16"):
         return getattr(stored, "tag_v2", {}).get(_BITS_PER_SAMPLE, (16,))[0]
     return 16 if stored.format == "PPM" else None
@@ -127,7 +130,7 @@ def _grey_of_integers(values: np.ndarray, bits: int | None, mode: str) -> Image.
 
 def _grey_of_floats(values: np.ndarray) -> Image.Image:
     lowest, highest = values.min(), values.max()
-    if not (lowest >= 0 and highest <= 255):  # also where one is no number
+    if not (lowest >= 0 and highest <= 255):  # also where one is nan
         raise ValueError(_unknown_scale(values, "F"))
     return Image.fromarray((values * (255 if highest <= 1 else 1) + 0.5).astype(np.uint8))
 

@@ -1,4 +1,4 @@
-"""Pictures without labels: the image files of a folder and of the folders in it."""
+"""Images without labels: the image files of a folder and of the folders in it."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from utils.errors import UserError
 
 
 @dataclass(frozen=True)
-class Found:
-    """The pictures of a path. root: the folder that holds them; names: their paths in it.
+class ImageFiles:
+    """The images of a path. root: the folder that holds them; names: their paths in it.
 
     others: how many other files there are of each extension, in lower case. unlisted: folders that
     cannot be listed, and why.
@@ -39,14 +39,14 @@ def describe_others(others: Mapping[str, int]) -> str:
     return f" (other files: {listed})" if listed else ""
 
 
-def find_pictures(path: Path) -> Found:
+def find_images(path: Path) -> ImageFiles:
     """The image ``path``, whatever its name, or the images of a folder and the folders in it.
 
     Hidden files are left out. A link to a folder is followed, unless it leads back into the folder
-    or to one that holds it. Raises UserError where nothing is there.
+    or to one that holds it. Raises UserError where there is none.
     """
     if os.path.isfile(path):
-        return Found(path.parent, (path,))
+        return ImageFiles(path.parent, (path,))
     if not os.path.isdir(path):
         raise UserError(
             f"--predict {path}: there is no such file or folder; give an image or a folder of "
@@ -57,7 +57,7 @@ def find_pictures(path: Path) -> Found:
     others: Counter[str] = Counter()
     unlisted: list[tuple[str, str]] = []
     for entry in _files_below(path, unlisted):
-        # A link to nothing counts as a picture that cannot be read.
+        # A link to nothing counts as an image that cannot be read.
         is_file = os.path.isfile(entry.path) or not os.path.exists(entry.path)
         suffix = os.path.splitext(entry.name)[1].lower()
         if is_file and suffix in readable:
@@ -69,7 +69,7 @@ def find_pictures(path: Path) -> Found:
             f"--predict {path}: the folder holds no pictures{describe_others(others)}; give an "
             "image or a folder of images in a format that is read, as JPEG or PNG."
         )
-    return Found(path, tuple(sorted(paths)), others, tuple(unlisted))
+    return ImageFiles(path, tuple(sorted(paths)), others, tuple(unlisted))
 
 
 def _readable_suffixes() -> frozenset[str]:

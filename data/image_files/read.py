@@ -18,28 +18,29 @@ from data.image_files.decode import (
     decode_rgb,
     drawn_on_stored,
     header_tells_all,
-    open_picture,
-    orientation,
-    turned,
+    open_image,
+    orientation_of,
+    upright_size,
 )
 from utils.errors import UserError, first_line
 
-# Pixels, 4 to 10 bytes each once decoded. Pictures of more are decoded one after the other, in a
-# thread of their own: an allocator keeps for each thread what it gave back.
-LARGE_PICTURE = 25_000_000
+# Pixels, 4 to 10 bytes each once decoded. Images of more are decoded one after the other, in a
+# thread of their own: an allocator keeps memory for each thread that used it.
+LARGE_IMAGE = 25_000_000
 PIXELS_HASHED_AT_ONCE = 2**18
 GRADIENTS = (17, 16)  # width, height; 16 x 16 differences of neighbours
 
 
 @dataclass(frozen=True)
-class Picture:
+class ImageProbe:
     """What is known of an image file.
 
     size: (width, height) as training sees it, None where it cannot be read. stored: of the file's
-    own pixels, before EXIF's turn. orientation: EXIF's, 1 is upright. error: why it cannot be
+    own pixels, before EXIF's rotation. orientation: EXIF's, 1 is upright. error: why it cannot be
     read. digest: equal for equal pixels, and empty unless they were decoded. gradients: uint64
-    (4,), 256 signs of differences, alike for pictures that look alike, None unless the pixels were
-    decoded; contrast: standard deviation of grey values, 0 to 255, that tells if they mean much.
+    (4,), 256 signs of differences, alike for images that look alike, None unless the pixels were
+    decoded; contrast: standard deviation of grey values, 0 to 255; where it is low, the gradients
+    are noise.
     """
 
     path: Path
@@ -53,8 +54,8 @@ class Picture:
 
     @property
     def upright(self) -> Size | None:
-        """(width, height) after EXIF's turn."""
-        return turned(self.stored, self.orientation) if self.stored else None
+        """(width, height) after EXIF's rotation."""
+        return upright_size(self.stored, self.orientation) if self.stored else None
 
 
 def read_image(path: Path, annotated_size: Size | None = None) -> Image.Image:
@@ -65,24 +66,24 @@ def read_image(path: Path, annotated_size: Size | None = None) -> Image.Image:
     those are returned. Raises UserError naming the file.
     """
     try:
-        # What Pillow warns of (a large picture, odd EXIF data) does not keep it from being seen.
+        # What Pillow warns of (a large image, odd EXIF data) does not keep it from being seen.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with open_picture(path) as stored:
+            with open_image(path) as stored:
                 image = decode_rgb(stored, annotated_size)
                 return image.copy() if image is stored else image  # without ties to the file
     except FileNotFoundError:
         raise UserError(
             f"{path}: the image is missing; restore it or remove it from the annotations."
         ) from None
-    except Exception as error:  # Pillow's readers raise of all kinds at damaged files
+    except Exception as error:  # Pillow's readers raise many types at damaged files
         raise UserError(
             f"{path}: {why_unreadable(error, path)}; replace it or remove it from the data set."
         ) from error
 
 
 def why_unreadable(error: Exception, path: Path | None) -> str:
-    """What keeps a picture from being read, in words, without its path."""
+    """What keeps an image from being read, in words, without its path."""
     if isinstance(error, UnidentifiedImageError):
         if path is not None and os.path.getsize(path) == 0:
             return "the file is empty"
@@ -97,7 +98,7 @@ def why_unreadable(error: Exception, path: Path | None) -> str:
 
 
 def max_megapixels() -> float:
-    """The largest picture that is decoded."""
+    """The largest image that is decoded."""
     return 2 * (Image.MAX_IMAGE_PIXELS or 0) / 1e6
 
 
@@ -106,41 +107,41 @@ def allow_megapixels(megapixels: float) -> None:
     Image.MAX_IMAGE_PIXELS = round(megapixels * 1e6 / 2)
 
 
-def look_at(path: Path, annotated_size: Size | None = None, *, decode: bool = False) -> Picture:
-    """What an image file holds; an unreadable one is a ``Picture`` with an ``error``.
+def probe(path: Path, annotated_size: Size | None = None, *, decode: bool = False) -> ImageProbe:
+    """What an image file holds; an unreadable one has an ``error``.
 
     Only the header and how the file ends are read, unless these leave doubt or ``decode`` is true.
     """
-    return _look_at(path, annotated_size, decode, None)
+    return _probe(path, annotated_size, decode, None)
 
 
-def look_at_all(
-    wanted: Iterable[tuple[Path, Size | None]],
+def probe_all(
+    files: Iterable[tuple[Path, Size | None]],
     *,
     decode: bool = False,
     progress: Callable[[int], None] | None = None,
-) -> list[Picture]:
-    """``look_at`` for many files, in their order, on as many threads as there are processors.
+) -> list[ImageProbe]:
+    """``probe`` for many files, in their order, on as many threads as there are processors.
 
-    Pillow decodes outside of Python's lock; large pictures come one at a time, for their memory.
+    Pillow decodes outside of Python's lock; large images come one at a time, for their memory.
     progress is called with the number of files done.
     """
-    pictures = []
+    probes = []
     pool, one_thread = ThreadPoolExecutor(processors()), ThreadPoolExecutor(1)
     # Filters of warnings belong to the whole process: they are set here, not in the threads.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            for picture in pool.map(
-                lambda one: _look_at(one[0], one[1], decode, one_thread), wanted
+            for result in pool.map(
+                lambda file: _probe(file[0], file[1], decode, one_thread), files
             ):
-                pictures.append(picture)
+                probes.append(result)
                 if progress is not None:
-                    progress(len(pictures))
+                    progress(len(probes))
         finally:
             pool.shutdown(cancel_futures=True)
             one_thread.shutdown()
-    return pictures
+    return probes
 
 
 def processors() -> int:
@@ -150,55 +151,49 @@ def processors() -> int:
     return os.cpu_count() or 1
 
 
-def _look_at(
-    path: Path, annotated_size: Size | None, decoding: bool, for_large: ThreadPoolExecutor | None
-) -> Picture:
+def _probe(
+    path: Path, annotated_size: Size | None, decode: bool, for_large: ThreadPoolExecutor | None
+) -> ImageProbe:
     stored_size = None
-    turn = 1
+    orientation = 1
     try:
-        with open_picture(path) as stored:
-            stored_size, turn = stored.size, orientation(stored)
-            if not decoding and header_tells_all(path, stored.format):
-                as_stored = drawn_on_stored(annotated_size, stored_size, turn)
-                size = stored_size if as_stored else turned(stored_size, turn)
-                return Picture(path, size, stored_size, turn)
-        if for_large is not None and stored_size[0] * stored_size[1] > LARGE_PICTURE:
-            return for_large.submit(_look_at_pixels, path, annotated_size, stored_size).result()
-        return _look_at_pixels(path, annotated_size, stored_size)
+        with open_image(path) as stored:
+            stored_size, orientation = stored.size, orientation_of(stored)
+            if not decode and header_tells_all(path, stored.format):
+                as_stored = drawn_on_stored(annotated_size, stored_size, orientation)
+                size = stored_size if as_stored else upright_size(stored_size, orientation)
+                return ImageProbe(path, size, stored_size, orientation)
+        if for_large is not None and stored_size[0] * stored_size[1] > LARGE_IMAGE:
+            return for_large.submit(_probe_pixels, path, annotated_size, stored_size).result()
+        return _probe_pixels(path, annotated_size, stored_size)
+    except FileNotFoundError:
+        return ImageProbe(path, None, error="the file is missing")
     except Exception as error:
-        return Picture(path, None, stored_size, turn, _reason(error, path))
+        return ImageProbe(path, None, stored_size, orientation, why_unreadable(error, path))
 
 
-def _look_at_pixels(path: Path, annotated_size: Size | None, stored_size: Size) -> Picture:
-    with open_picture(path) as stored:
+def _probe_pixels(path: Path, annotated_size: Size | None, stored_size: Size) -> ImageProbe:
+    with open_image(path) as stored:
         image = decode_rgb(stored, annotated_size)
-        turn = orientation(stored)
-    gradients, contrast = _looks(image)
-    return Picture(path, image.size, stored_size, turn, "", _digest(image), gradients, contrast)
+        orientation = orientation_of(stored)
+    gradients, contrast = _appearance(image)
+    digest = _digest(image)
+    return ImageProbe(path, image.size, stored_size, orientation, "", digest, gradients, contrast)
 
 
 def _digest(image: Image.Image) -> bytes:
     """Of size and pixels, without a second copy of all of them."""
     width, height = image.size
-    digest = hashlib.blake2b(digest_size=16, person=_sides(image.size))
+    sides = width.to_bytes(4, "big") + height.to_bytes(4, "big")
+    digest = hashlib.blake2b(digest_size=16, person=sides)
     rows = max(1, PIXELS_HASHED_AT_ONCE // width)
     for top in range(0, height, rows):
         digest.update(image.crop((0, top, width, min(top + rows, height))).tobytes())
     return digest.digest()
 
 
-def _looks(image: Image.Image) -> tuple[np.ndarray, float]:
-    """Signs of the differences of neighbours in a tiny picture (dHash), and its contrast."""
+def _appearance(image: Image.Image) -> tuple[np.ndarray, float]:
+    """Signs of the differences of neighbours in a tiny copy (dHash), and its contrast."""
     tiny = np.asarray(image.convert("L").resize(GRADIENTS, Image.Resampling.BOX), dtype=np.int16)
     bits = np.packbits(tiny[:, 1:] > tiny[:, :-1])
     return bits.view(np.uint64), float(tiny.std())
-
-
-def _sides(size: Size) -> bytes:
-    return size[0].to_bytes(4, "big") + size[1].to_bytes(4, "big")
-
-
-def _reason(error: Exception, path: Path) -> str:
-    if isinstance(error, FileNotFoundError):
-        return "the file is missing"
-    return why_unreadable(error, path)

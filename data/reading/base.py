@@ -9,12 +9,12 @@ from typing import ClassVar
 
 import numpy as np
 
-from data.checking.box_checks import inspect
+from data.checking.box_checks import check_boxes
 from data.dataset import Annotation, Dataset, DataSplits, unknown_names
-from data.image_files.read import Picture
-from data.reading.class_names import found_names, name_counts, remark_names
-from data.reading.folder import Folder, open_folder
-from data.remarks import Notes, Severity, listed
+from data.image_files.read import ImageProbe
+from data.reading.class_names import name_counts, occurring_names, remark_names
+from data.reading.folder import Folder
+from data.remarks import Remarks, Severity, listed
 from data.splits import seeded_split
 from utils.errors import UserError
 
@@ -23,7 +23,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Reading:
-    """What a reader found. ``validation`` is None where the data set has no split of its own.
+    """What a reader read. ``validation`` is None where the data set has no split of its own.
 
     crowds: by image, regions where detections are not judged. They join the records of validation,
     after the split; training does not see them.
@@ -39,12 +39,12 @@ class Reading:
 class Survey:
     """What reading a data set gave. splits: None where there is too much wrong to make any.
 
-    train_pictures, validation_pictures: one for each record that was looked at.
+    train_probes, validation_probes: one for each image that was probed.
     """
 
     splits: DataSplits | None = None
-    train_pictures: list[Picture] = field(default_factory=list)
-    validation_pictures: list[Picture] = field(default_factory=list)
+    train_probes: list[ImageProbe] = field(default_factory=list)
+    validation_probes: list[ImageProbe] = field(default_factory=list)
 
 
 class LayoutDataset(Dataset):
@@ -62,39 +62,12 @@ class LayoutDataset(Dataset):
         raise NotImplementedError
 
     @classmethod
-    def read(cls, folder: Folder, notes: Notes) -> Reading:
-        """The records of a recognised folder; what is wrong in it goes into ``notes``.
+    def read(cls, folder: Folder, remarks: Remarks) -> Reading:
+        """The records of a recognised folder; what is wrong in it goes into ``remarks``.
 
         Raises UserError where nothing can be read at all.
         """
         raise NotImplementedError
-
-    @classmethod
-    def open(
-        cls, path: str | Path, *, validation_fraction: float = 0.2, seed: int = 0
-    ) -> DataSplits:
-        """Training and validation from a folder of this layout, without asking if it is one."""
-        return cls.open_listed(open_folder(path), validation_fraction, seed)
-
-    @classmethod
-    def open_listed(
-        cls,
-        folder: Folder,
-        validation_fraction: float,
-        seed: int,
-        *,
-        skip_bad_images: bool = False,
-        progress: Progress | None = None,
-    ) -> DataSplits:
-        """As ``open``, for a folder that is already listed.
-
-        Raises UserError for the first thing that training cannot go on with, see ``survey``.
-        """
-        notes = Notes(collecting=True)
-        splits = cls.survey(folder, validation_fraction, seed, notes, progress=progress).splits
-        notes.refuse(str(folder.path), skip_bad_images=skip_bad_images, hint=folder.link_hint())
-        assert splits is not None  # else there is an error
-        return replace(splits, notes=notes.lines())
 
     @classmethod
     def survey(
@@ -102,34 +75,34 @@ class LayoutDataset(Dataset):
         folder: Folder,
         validation_fraction: float,
         seed: int,
-        notes: Notes,
+        remarks: Remarks,
         *,
         decode: bool = False,
         progress: Progress | None = None,
     ) -> Survey:
-        """Read everything; all that is wrong is in ``notes``, which collect it.
+        """Read everything; all that is wrong goes into ``remarks``.
 
-        decode: read the pixels of each picture and not only its header. progress is called with
+        decode: read the pixels of each image and not only its header. progress is called with
         (images done, images in all).
         """
         survey = Survey()
-        with notes.catching():
-            reading = cls.read(folder, notes)
-            train, validation = _split(reading, folder, validation_fraction, seed, notes)
+        with remarks.catch_errors():
+            reading = cls.read(folder, remarks)
+            train, validation = _split(reading, folder, validation_fraction, seed, remarks)
             _refuse_fractions([*train, *validation], folder)
             before, total = len(train), len(train) + len(validation)
-            train, survey.train_pictures = inspect(
-                train, notes, decode=decode, progress=_counted(progress, 0, total)
+            train, survey.train_probes = check_boxes(
+                train, remarks, decode=decode, progress=_counted(progress, 0, total)
             )
-            validation, survey.validation_pictures = inspect(
-                validation, notes, decode=decode, progress=_counted(progress, before, total)
+            validation, survey.validation_probes = check_boxes(
+                validation, remarks, decode=decode, progress=_counted(progress, before, total)
             )
             _refuse_useless(train, validation, folder)
-            class_names = _known_names(reading.class_names, validation, notes)
-            _remark_shared(train, validation, notes)
-            remark_names(class_names, name_counts(train), name_counts(validation), notes)
+            class_names = _all_names(reading.class_names, validation, remarks)
+            _remark_shared(train, validation, remarks)
+            remark_names(class_names, name_counts(train), name_counts(validation), remarks)
             if folder.escaping:
-                notes.warn(folder.link_hint().strip())
+                remarks.warn(folder.link_hint().strip())
             survey.splits = DataSplits(
                 train=cls(train, class_names),
                 validation=cls(validation, class_names),
@@ -143,19 +116,19 @@ def _counted(progress: Progress | None, before: int, total: int) -> Callable[[in
 
 
 def _split(
-    reading: Reading, folder: Folder, validation_fraction: float, seed: int, notes: Notes
+    reading: Reading, folder: Folder, validation_fraction: float, seed: int, remarks: Remarks
 ) -> tuple[Sequence[Annotation], Sequence[Annotation]]:
     """The records of training and validation. Raises UserError where one of them is empty."""
     train, validation = reading.train, reading.validation
     if not train or not any(a.names for a in train):
-        found = f"{len(train)} image(s)" + (" without any object" if train else "")
+        without = " without any object" if train else ""
         raise UserError(
-            f"{folder.path}: the training split has {found}; expected images with "
-            f"annotated objects.{folder.link_hint()}"
+            f"{folder.path}: the training split has {len(train)} image(s){without}; expected "
+            f"images with annotated objects.{folder.link_hint()}"
         )
     if validation is None:
         train, validation = seeded_split(train, validation_fraction, seed)
-        notes.say(
+        remarks.note(
             f"no validation split in the data set: {len(validation)} of "
             f"{len(train) + len(validation)} images set aside for it (seed {seed})"
         )
@@ -171,7 +144,7 @@ def _split(
 def _refuse_useless(
     train: Sequence[Annotation], validation: Sequence[Annotation], folder: Folder
 ) -> None:
-    """Raise UserError where looking at the pictures left nothing to learn from or to judge by."""
+    """Raise UserError where no readable image is left to learn from or to evaluate on."""
     for split, records in (("training", train), ("validation", validation)):
         if not records:
             raise UserError(f"{folder.path}: no {split} image can be read.")
@@ -180,7 +153,7 @@ def _refuse_useless(
 
 
 def _refuse_fractions(records: Sequence[Annotation], folder: Folder) -> None:
-    """Corners from 0 to 1 are shares of the picture, as YOLO writes them, and no pixels."""
+    """Corners from 0 to 1 are shares of the image, as YOLO writes them, and no pixels."""
     boxes = [(record, box) for record in records for box in record.boxes]
     fractions = [(record, box) for record, box in boxes if box.min() >= 0 and box.max() <= 1]
     if len(fractions) > len(boxes) / 2:
@@ -193,37 +166,37 @@ def _refuse_fractions(records: Sequence[Annotation], folder: Folder) -> None:
         )
 
 
-def _known_names(
-    class_names: Sequence[str], validation: Sequence[Annotation], notes: Notes
+def _all_names(
+    class_names: Sequence[str], validation: Sequence[Annotation], remarks: Remarks
 ) -> Sequence[str]:
-    """The class list, with the names that only validation has where these can be collected."""
-    notes.count_all(
+    """The class list, and after it the names that only validation has, which are an error."""
+    remarks.count_all(
         f"classes not in the list {listed(class_names)} (correct the names or add the classes to "
         "the training data)",
         unknown_names(validation, class_names),
         Severity.ERROR,
     )
-    return [*class_names, *(n for n in found_names(*validation) if n not in class_names)]
+    return [*class_names, *(n for n in occurring_names(*validation) if n not in class_names)]
 
 
 def _with_crowds(annotation: Annotation, regions: Annotation | None) -> Annotation:
     if regions is None:
         return annotation
-    own = np.zeros(len(annotation.names), dtype=bool)
+    crowd = np.arange(len(annotation.names) + len(regions.names)) >= len(annotation.names)
     return replace(
         annotation,
         boxes=np.concatenate([annotation.boxes, regions.boxes]),
         names=annotation.names + regions.names,
         difficult=np.concatenate([annotation.difficult, regions.difficult]),
-        crowd=np.concatenate([own, np.ones(len(regions.names), dtype=bool)]),
+        crowd=crowd,
     )
 
 
 def _remark_shared(
-    train: Sequence[Annotation], validation: Sequence[Annotation], notes: Notes
+    train: Sequence[Annotation], validation: Sequence[Annotation], remarks: Remarks
 ) -> None:
     shared = {a.image_path for a in train} & {a.image_path for a in validation}
-    notes.count_all(
+    remarks.count_all(
         "images that are in training and in validation, which flatters the mAP",
         [str(path) for path in sorted(shared)],
     )

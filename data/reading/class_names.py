@@ -8,22 +8,22 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
 from data.dataset import Annotation
-from data.remarks import Notes
+from data.remarks import Remarks
 
 FAR_MORE = 10  # times the objects
 NEARLY = 0.75  # of difflib's similarity: one letter in four, or two exchanged
-# Comparing letter with letter and name with name takes its time.
+# Each letter is compared with each letter and each name with each name, which takes time.
 LONGEST_COMPARED = 80  # characters
 MOST_PAIRS = 10_000
 
 
-def found_names(*annotations: Annotation) -> list[str]:
+def occurring_names(*annotations: Annotation) -> list[str]:
     """The class names that occur, sorted."""
     return sorted({name for a in annotations for name in a.names})
 
 
 def name_counts(annotations: Sequence[Annotation]) -> Counter[str]:
-    """Objects a class name."""
+    """Objects per class name."""
     return Counter(name for a in annotations for name in a.names)
 
 
@@ -31,29 +31,29 @@ def remark_names(
     class_names: Sequence[str],
     trained: Mapping[str, int],
     validated: Mapping[str, int],
-    notes: Notes,
+    remarks: Remarks,
 ) -> None:
-    """Warn of classes that nothing teaches, and of names that may be meant to be one.
+    """Warn of classes without a training object, and of names that may mean the same class.
 
-    trained, validated: objects a class name in either split.
+    trained, validated: objects per class name in either split.
     """
     untrained = [name for name in class_names if not trained.get(name)]
-    notes.count_all("classes without an object in the training split", untrained)
+    remarks.count_all("classes without an object in the training split", untrained)
     spellings: dict[str, list[str]] = defaultdict(list)
     for name in class_names:
         spellings[name.casefold()].append(name)
     twins = [" / ".join(same) for same in spellings.values() if len(same) > 1]
-    notes.count_all("classes that differ only in capitals are taken as different", twins)
+    remarks.count_all("classes that differ only in capitals are taken as different", twins)
     counts = Counter(trained) + Counter(validated)
-    for name, near in _likely_meant(counts):
-        notes.warn(
+    for name, similar in _likely_meant(counts):
+        remarks.warn(
             f"a class that may be misspelt: {name!r} in {counts[name]} object(s); did you mean "
-            f"{near!r}, which {counts[near]} have?"
+            f"{similar!r}, which {counts[similar]} have?"
         )
 
 
 def _likely_meant(counts: Mapping[str, int]) -> Iterator[tuple[str, str]]:
-    """Names with a far more frequent one that is nearly the same; numbers tell classes apart."""
+    """(name, far more frequent name that nearly equals it); numbers tell classes apart."""
     compared = {name: n for name, n in counts.items() if len(name) <= LONGEST_COMPARED}
     pairs = 0
     for name, count in compared.items():
@@ -62,8 +62,8 @@ def _likely_meant(counts: Mapping[str, int]) -> Iterator[tuple[str, str]]:
         if pairs > MOST_PAIRS:
             return
         others = [other for other in frequent if _letters(other) != _letters(name)]
-        for near in difflib.get_close_matches(name, others, n=1, cutoff=NEARLY):
-            yield name, near
+        for similar in difflib.get_close_matches(name, others, n=1, cutoff=NEARLY):
+            yield name, similar
 
 
 def _letters(name: str) -> str:

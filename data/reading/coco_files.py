@@ -9,10 +9,10 @@ from pathlib import Path
 
 from data.reading.folder import Folder, fold
 from data.reading.image_lookup import PathIndex
-from data.remarks import Notes, listed
+from data.remarks import Remarks, listed
 from utils.errors import UserError
 
-# The words in a file's or folder's name that say which split it is.
+# The words in a file's or folder's name that name its split.
 SPLITS = {
     "train": ("train", "training", "trainval"),
     "val": ("val", "valid", "validation", "minival"),
@@ -26,7 +26,7 @@ IMAGE_FOLDERS = ("images", "data", "JPEGImages")
 
 
 def split_of(name: str) -> str:
-    """``train`` for ``instances_train2017.json``; an empty string where the name says none."""
+    """``train`` for ``instances_train2017.json``; an empty string where the name has none."""
     words = set(re.split(r"[^a-z]+", name.lower()))
     return next((split for split, known in SPLITS.items() if words.intersection(known)), "")
 
@@ -34,11 +34,11 @@ def split_of(name: str) -> str:
 def find_files(folder: Folder) -> list[tuple[str, Path]]:
     """(split, JSON) of every file that may be COCO's, by name alone."""
     inside = folder.find_folder("annotations")
-    found = [p for p in _json_files(inside) if not _OTHER_TASKS.match(p.name)] if inside else []
+    files = [p for p in _json_files(inside) if not _OTHER_TASKS.match(p.name)] if inside else []
     # person_keypoints_*.json is COCO's as well, but of the people only.
-    found = [p for p in found if p.name.lower().startswith("instances")] or found
-    if found:
-        return [(split_of(p.name), p) for p in found]
+    files = [p for p in files if p.name.lower().startswith("instances")] or files
+    if files:
+        return [(split_of(p.name), p) for p in files]
     splits = ((split, folder.find_folder(*known)) for split, known in SPLITS.items())
     beside = [(split, p) for split, f in splits if f is not None and (p := _sole_file(f))]
     if beside:
@@ -58,7 +58,8 @@ def _sole_file(folder: Folder) -> Path | None:
     return next((p for name in SOLE_FILES if (p := folder.find_file(name))), None)
 
 
-def choose_files(folder: Folder, notes: Notes) -> tuple[Path, Path | None]:
+def choose_files(folder: Folder, remarks: Remarks) -> tuple[Path, Path | None]:
+    """The JSON of training and that of validation, None where there is none of its own."""
     files: dict[str, list[Path]] = defaultdict(list)
     for split, path in find_files(folder):
         files[split].append(path)
@@ -66,27 +67,27 @@ def choose_files(folder: Folder, notes: Notes) -> tuple[Path, Path | None]:
     validation = files["val"] or files["test"]
     if not train:
         raise UserError(
-            f"{folder.path}: no COCO file for training; found {_told(folder, validation)}. "
+            f"{folder.path}: no COCO file for training; found {_names(folder, validation)}. "
             "Expected train in the file's or its folder's name."
         )
-    for found, split in ((train, "training"), (validation, "validation")):
-        if len(found) > 1:
+    for paths, split in ((train, "training"), (validation, "validation")):
+        if len(paths) > 1:
             raise UserError(
-                f"{folder.path}: several COCO files for {split}: {_told(folder, found)}; keep one."
+                f"{folder.path}: several COCO files for {split}: {_names(folder, paths)}; keep one."
             )
     used = [*train, *validation]
-    unused = [path for found in files.values() for path in found if path not in used]
+    unused = [path for paths in files.values() for path in paths if path not in used]
     if validation:
-        notes.say(
-            f"{_told(folder, train)} is the training split, {_told(folder, validation)} the "
+        remarks.note(
+            f"{_names(folder, train)} is the training split, {_names(folder, validation)} the "
             "validation split"
         )
     if unused:
-        notes.say(f"not used: {_told(folder, unused)}")
+        remarks.note(f"not used: {_names(folder, unused)}")
     return train[0], next(iter(validation), None)
 
 
-def _told(folder: Folder, paths: Sequence[Path]) -> str:
+def _names(folder: Folder, paths: Sequence[Path]) -> str:
     return listed(p.relative_to(folder.path) for p in paths)
 
 
@@ -97,11 +98,11 @@ class CocoImages:
         bases = [folder, *(f for n in IMAGE_FOLDERS if (f := folder.find_folder(n)))]
         inside = [f for base in bases for f in base.folders]
         split = split_of(json_path.name) or split_of(json_path.parent.name)
-        own = [f for f in inside if split and split_of(f.path.name) == split]
+        of_split = [f for f in inside if split and split_of(f.path.name) == split]
         # train2017/ comes before train2014/ for a file that is called instances_train2017.json.
-        own.sort(key=lambda f: fold(f.path.name) not in fold(json_path.name))
-        own += [f for base in own for n in IMAGE_FOLDERS if (f := base.find_folder(n))]
+        of_split.sort(key=lambda f: fold(f.path.name) not in fold(json_path.name))
+        of_split += [f for base in of_split for n in IMAGE_FOLDERS if (f := base.find_folder(n))]
         # Not the other split's: splits that are numbered alike would take each other's images.
         others = [f for f in inside if not split or not split_of(f.path.name)]
-        self.searched = list({f.path: f for f in (*own, *bases, *others)}.values())
+        self.searched = list({f.path: f for f in (*of_split, *bases, *others)}.values())
         self.find = PathIndex(self.searched, self.searched).find

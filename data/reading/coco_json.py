@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from data.reading.box_parsing import COORDINATES
+from data.reading.box_parsing import MAX_PIXEL
 from data.reading.folder import read_text
 from utils.errors import UserError
 
@@ -51,12 +51,12 @@ def category_names(rows: Sequence[Entry], path: Path) -> dict[Id, str]:
     return names
 
 
-def corner_texts(row: Entry, where: str) -> dict[str, str | None]:
-    """The texts that ``parse_box`` takes, of a bbox [x, y, width, height]."""
+def corners_of(row: Entry, where: str) -> list[float]:
+    """xmin, ymin, xmax, ymax of a bbox [x, y, width, height]."""
     bbox = row.get("bbox")
     numbers: list[Any] = bbox if isinstance(bbox, list) and len(bbox) == 4 else [None]
-    # The bound is parse_box's, put here because an integer may be too large for a float.
-    if not all(type(n) in (int, float) and abs(n) < 2**24 for n in numbers):
+    # An integer may be too large for a float.
+    if not all(type(n) in (int, float) and abs(n) < MAX_PIXEL for n in numbers):
         raise UserError(
             f"{where}: bbox is {reprlib.repr(bbox)}; expected [x, y, width, height], four "
             "finite numbers of pixels."
@@ -67,7 +67,7 @@ def corner_texts(row: Entry, where: str) -> dict[str, str | None]:
             f"{where}: bbox {bbox} has a negative width or height; expected "
             "[x, y, width, height]. Correct the annotation."
         )
-    return dict(zip(COORDINATES, map(repr, (x, y, x + width, y + height)), strict=True))
+    return [x, y, x + width, y + height]
 
 
 def id_of(row: Entry, key: str, where: str) -> Id:

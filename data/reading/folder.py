@@ -7,10 +7,8 @@ absolute path nor a symbolic link can lead out of the folder that the user gave.
 from __future__ import annotations
 
 import os
-import re
 import unicodedata
-from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 
@@ -37,20 +35,21 @@ class Folder:
         self._folder_paths: dict[str, Path] = {}
         self._opened: dict[str, Folder] = {}
         for entry in _scan(path):
-            if entry.name.startswith(".") or entry.name == "__MACOSX" or self._escapes(entry):
+            if entry.name.startswith(".") or entry.name == "__MACOSX" or self.escapes(entry):
                 continue
             if _is(entry.is_dir):
                 self._folder_paths[entry.name] = path / entry.name
             elif _is(entry.is_file):  # no dangling link, and no pipe: it would never end
                 self.files[entry.name] = path / entry.name
 
-    def _escapes(self, entry: os.DirEntry[str]) -> bool:
+    def escapes(self, entry: os.DirEntry[str]) -> bool:
+        """Whether it is a link out of the data set's folder; such links are collected."""
         if not entry.is_symlink():
             return False
-        escapes = not _real(entry.path).is_relative_to(self._boundary)
-        if escapes:
+        outside = not _real(entry.path).is_relative_to(self._boundary)
+        if outside:
             self.escaping.append(self.path / entry.name)
-        return escapes
+        return outside
 
     @cached_property
     def images(self) -> list[Path]:
@@ -75,12 +74,12 @@ class Folder:
 
     def find_folder(self, *names: str) -> Folder | None:
         """The first of ``names`` that is a folder here, whatever its capitals."""
-        for wanted in names:
-            if wanted in self._folder_paths:
-                return self._open(wanted)
-            for name in self._folder_paths:
-                if fold(name) == fold(wanted):
-                    return self._open(name)
+        for name in names:
+            if name in self._folder_paths:
+                return self._open(name)
+            for other in self._folder_paths:
+                if fold(other) == fold(name):
+                    return self._open(other)
         return None
 
     def _open(self, name: str) -> Folder:
@@ -98,59 +97,13 @@ class Folder:
         )
 
 
-class ImageIndex:
-    """Look-up of images by what an annotation calls them. Earlier folders come first."""
-
-    def __init__(self, folders: Iterable[Folder]) -> None:
-        self._exact: dict[str, Path] = {}
-        self._folded: dict[str, Path] = {}
-        self._others: dict[str, Path] = {}
-        self._stems: dict[str, list[Path]] = defaultdict(list)
-        for folder in folders:
-            for path in folder.images:
-                self._exact.setdefault(path.name, path)
-                self._folded.setdefault(fold(path.name), path)
-                self._stems[fold(path.stem)].append(path)
-            for name, path in folder.files.items():
-                self._others.setdefault(name, path)
-
-    def find(self, stated: str) -> Path | None:
-        """The image of a stated name or path: exactly, in other capitals, by stem.
-
-        Failing these the file of exactly that name, whatever its extension: Pillow will tell.
-        """
-        name = stated.strip()
-        if name not in self._exact:  # a backslash may well be a part of the name
-            name = basename(stated)
-        by_stem = self._stems.get(fold(strip_image_suffix(name)), [None])
-        return (
-            self._exact.get(name)
-            or self._folded.get(fold(name))
-            or by_stem[0]
-            or self._others.get(name)
-        )
-
-    def find_by_stem(self, stem: str, stated: str = "") -> Path | None:
-        """The image of that stem; of several, the one whose name is stated, then the same case."""
-        candidates = self._stems.get(fold(stem)) or self._stems.get(fold(strip_image_suffix(stem)))
-        if not candidates:
-            return None
-        name = basename(stated)
-        return min(candidates, key=lambda p: (p.name != name, p.stem != stem))
-
-
-def searched(folders: Iterable[Folder]) -> str:
-    """Where images were looked for, for messages."""
-    return ", ".join(f"{f.path}/" for f in folders if f.images) or "folders without any image"
-
-
 def open_folder(path: str | Path) -> Folder:
     """The folder a user named. Raises UserError when it is absent, a file, unreadable or empty."""
     if not str(path).strip():
         raise UserError("the path of the data set is empty; give the folder that holds it.")
     path = Path(os.path.expanduser(path))
     if not os.path.exists(path):  # Path.exists raises where a parent may not be searched
-        raise UserError(f"{path}: no such folder{_near(path)}; give the data set's folder.")
+        raise UserError(f"{path}: no such folder{_similar_name(path)}; give the data set's folder.")
     if not os.path.isdir(path):
         raise UserError(
             f"{path}: this is a file; give the folder that holds the data set"
@@ -194,17 +147,6 @@ def fold(name: str) -> str:
     return name.casefold() if name.isascii() else unicodedata.normalize("NFC", name).casefold()
 
 
-def basename(stated: str) -> str:
-    """The last part of a path of any operating system: ``C:\\x\\y.JPG`` is ``y.JPG``."""
-    return re.split(r"[\\/]", stated.strip())[-1]
-
-
-def strip_image_suffix(name: str) -> str:
-    """``a.b.jpg`` is ``a.b``, and ``a.b``, which has no image extension, stays."""
-    stem, suffix = os.path.splitext(name)
-    return stem if suffix.lower() in IMAGE_SUFFIXES else name
-
-
 def _real(path: str | Path) -> Path:
     # Path.resolve raises for a link that leads to itself; realpath does not.
     return Path(os.path.realpath(path))
@@ -229,7 +171,7 @@ def _is(kind: Callable[[], bool]) -> bool:
         return False
 
 
-def _near(path: Path) -> str:
+def _similar_name(path: Path) -> str:
     try:
         return did_you_mean(path.name, [e.name for e in _scan(path.parent) if e.is_dir()])
     except UserError:

@@ -8,80 +8,64 @@ from pathlib import Path
 from xml.etree.ElementTree import Element, ParseError
 
 import defusedxml.ElementTree
-import numpy as np
 from defusedxml.common import DefusedXmlException
 
 from data.dataset import Annotation
-from data.reading.box_parsing import COORDINATES, Box, parse_box, parse_size, stack_boxes
-from data.reading.folder import ImageIndex, basename, read_bytes
-from data.remarks import Notes, Severity
+from data.reading.box_parsing import COORDINATES, parse_box, parse_size
+from data.reading.folder import read_bytes
+from data.reading.image_lookup import ImageIndex, basename
+from data.reading.image_objects import ImageObjects
+from data.remarks import Remarks, Severity
 from utils.errors import UserError
 
 
 @dataclass(frozen=True)
 class VocXml:
-    """One annotation file.
-
-    boxes: float32 (N, 4), xyxy, absolute pixels, origin 0. names: N class names.
-    difficult: bool (N,). size: (width, height) or None where the file states none.
-    filename: the last part of what it calls its image, or an empty string.
-    """
+    """One annotation file. filename: the last part of what it calls its image, or ""."""
 
     path: Path
-    boxes: np.ndarray
-    names: tuple[str, ...]
-    difficult: np.ndarray
-    size: tuple[int, int] | None
+    objects: ImageObjects
     filename: str
 
 
-def read_voc_xml(path: Path, notes: Notes, *, origin: int = 0) -> VocXml:
+def read_voc_xml(path: Path, remarks: Remarks, *, origin: int = 0) -> VocXml:
     """Read one XML file.
 
     origin: the number of an image's first pixel, 1 in VOC and 0 in LabelImg; see
-    ``data.reading.box_parsing.parse_box`` for what follows from it. Coordinates are read by tag
+    ``data.reading.box_parsing.make_box`` for what follows from it. Coordinates are read by tag
     name, decimals are kept; of objects with the same name and box the first stays. The file is
     untrusted: entities and external references are refused (defusedxml). Raises UserError naming
-    the file; what is wrong with an object is an error of ``notes`` that names it.
+    the file; what is wrong with an object is an error of ``remarks`` that names it.
     """
     root = _parse(path)
     size = parse_size(root.findtext("size/width"), root.findtext("size/height"))
-    # Class and box to the flag; what is there twice shows at once.
-    objects: dict[tuple[str, Box], bool] = {}
+    objects = ImageObjects(str(path), size)
     for number, element in enumerate(root.findall("object"), start=1):
         name = (element.findtext("name") or "").strip()
         where = f"{path}, object {number} {name!r}"
-        with notes.catching():
+        with remarks.catch_errors():
             if not name:
                 raise UserError(f"{where}: the object has no <name>; give it a class.")
-            box = parse_box(_coordinates(element, where), where, notes, size=size, origin=origin)
-            if box is None:
-                continue
-            if (name, box) in objects:
-                notes.count("duplicate objects, removed", where)
-            objects.setdefault((name, box), _is_true(element.findtext("difficult")))
-    if size is None and objects:
-        notes.count(
-            "annotation files that state no size of their image, or 0; the picture's is used",
+            corners = _coordinates(element, where)
+            box = parse_box(corners, where, remarks, size=size, origin=origin)
+            difficult = _is_true(element.findtext("difficult"))
+            if box is not None and not objects.add(name, box, difficult):
+                remarks.count("duplicate objects, removed", where)
+    if size is None and objects.rows:
+        remarks.count(
+            "annotation files that state no size of their image, or 0; the image's own is used",
             str(path),
             Severity.NOTE,
         )
-    return VocXml(
-        path=path,
-        boxes=stack_boxes([box for _, box in objects]),
-        names=tuple(name for name, _ in objects),
-        difficult=np.asarray(list(objects.values()), dtype=bool),
-        size=size,
-        filename=basename(root.findtext("filename") or ""),
-    )
+    return VocXml(path, objects, basename(root.findtext("filename") or ""))
 
 
-def match_images(files: Sequence[VocXml], images: ImageIndex, notes: Notes) -> list[Annotation]:
+def match_images(files: Sequence[VocXml], images: ImageIndex, remarks: Remarks) -> list[Annotation]:
     """One record for each file that has an image, in the files' order.
 
     The file's own stem decides, then the name it states: files are renamed together more often
-    than their contents are corrected. An image belongs to one file only. A file whose image is not
-    there counts as a bad image.
+    than their contents are corrected. An image belongs to one file only. A file whose image is
+    missing counts as a bad image.
     """
     image_of: dict[Path, Path] = {}
     taken: set[Path] = set()
@@ -100,30 +84,19 @@ def match_images(files: Sequence[VocXml], images: ImageIndex, notes: Notes) -> l
     for file in files:
         if file.path not in image_of:
             stated = f"{file.path} (image {file.filename or 'not named'})"
-            notes.count("annotation file(s) without their image", stated, Severity.BAD_IMAGE)
-    return [
-        Annotation(
-            image_path=image_of[file.path],
-            boxes=file.boxes,
-            names=file.names,
-            difficult=file.difficult,
-            size=file.size,
-            source=str(file.path),
-        )
-        for file in files
-        if file.path in image_of
-    ]
+            remarks.count("annotation file(s) without their image", stated, Severity.BAD_IMAGE)
+    return [file.objects.annotation(image_of[file.path]) for file in files if file.path in image_of]
 
 
 def read_annotations(
-    paths: Iterable[Path], images: ImageIndex, notes: Notes, *, origin: int
+    paths: Iterable[Path], images: ImageIndex, remarks: Remarks, *, origin: int
 ) -> list[Annotation]:
     """``read_voc_xml`` for every file, then ``match_images``."""
     files = []
     for path in paths:
-        with notes.catching():
-            files.append(read_voc_xml(path, notes, origin=origin))
-    return match_images(files, images, notes)
+        with remarks.catch_errors():
+            files.append(read_voc_xml(path, remarks, origin=origin))
+    return match_images(files, images, remarks)
 
 
 def _parse(path: Path) -> Element:

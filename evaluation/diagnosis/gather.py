@@ -12,7 +12,7 @@ from torchvision.models.detection import RetinaNet
 from torchvision.ops import FrozenBatchNorm2d
 
 from data.dataset import Annotation, Dataset, DataSplits
-from data.image_files.read import look_at
+from data.image_files.read import probe
 from evaluation.diagnosis.anchor_coverage import AnchorFit
 from evaluation.diagnosis.anchor_fit import anchor_fit
 from evaluation.diagnosis.facts import Facts, ParameterFacts, ThresholdFacts
@@ -168,4 +168,4 @@ def _image_size(annotation: Annotation) -> tuple[int, int] | None:
 
     ``data.checking.box_checks`` stored it when the data set was read.
     """
-    return annotation.size or look_at(annotation.image_path).size
+    return annotation.size or probe(annotation.image_path).size

@@ -1,12 +1,8 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import dataclasses
 import io
-import json
-import random
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +16,23 @@ from data.coco_dataset import CocoDataset
 from data.dataset import DataSplits
 from evaluation.metrics.coco import CocoEvaluation
 from evaluation.metrics.results import ImageResult
-from tests.data_sets import ACE, KING, SIZE, Pictures, Thing, draw_image, write_text
-from utils.errors import UserError
+from tests.data_sets import (
+    ACE,
+    KING,
+    SIZE,
+    Edit,
+    Pictures,
+    Thing,
+    coco_content,
+    draw_image,
+    image_names,
+    refusal,
+    snapshot,
+    write_coco,
+    write_json,
+    write_sole_coco,
+    write_text,
+)
 
 DECIMAL: Thing = ("ace", 3.25, 5.1, 20.7, 31.3)
 TRAIN: Pictures = {"a.jpg": [ACE, KING], "b.jpg": [DECIMAL], "c.jpg": []}
@@ -29,71 +40,21 @@ VAL: Pictures = {"d.jpg": [KING], "e.jpg": [ACE]}
 IDS = {"king": 3, "ace": 90}
 
 
-def coco(pictures: Pictures, ids: Mapping[str, int] = IDS) -> dict[str, Any]:
-    """What a COCO file holds; image ids neither start at 1 nor follow one another."""
-    images = [
-        {"id": 7 + 10 * i, "file_name": name, "width": SIZE[0], "height": SIZE[1]}
-        for i, name in enumerate(pictures)
-    ]
-    annotations = [
-        {
-            "id": 100 * image["id"] + k,
-            "image_id": image["id"],
-            "category_id": ids[name],
-            "bbox": [x0, y0, x1 - x0, y1 - y0],
-            "area": (x1 - x0) * (y1 - y0),
-            "iscrowd": 0,
-        }
-        for image, things in zip(images, pictures.values(), strict=True)
-        for k, (name, x0, y0, x1, y1) in enumerate(things)
-    ]
-    categories = [{"id": i, "name": n, "supercategory": "cards"} for n, i in ids.items()]
-    return {"images": images, "annotations": annotations, "categories": categories}
-
-
-def write_coco(
-    path: Path, content: object, images: Path | None, pictures: Pictures = TRAIN
-) -> Path:
-    """One JSON, and its pictures into ``images``."""
-    write_text(path, json.dumps(content))
-    for name, things in pictures.items() if images else ():
-        draw_image(images / name, things)  # type: ignore[operator]
-    return path
-
-
 def write_both(folder: Path) -> Path:
     """The layout of the download: annotations/instances_*2017.json, train2017/ and val2017/."""
     for split, pictures in (("train", TRAIN), ("val", VAL)):
-        path = folder / "annotations" / f"instances_{split}2017.json"
-        write_coco(path, coco(pictures), folder / f"{split}2017", pictures)
+        json_path = folder / "annotations" / f"instances_{split}2017.json"
+        write_coco(json_path, folder / f"{split}2017", pictures, IDS)
     return folder
 
 
-def write_one(folder: Path, edit: Callable[[dict[str, Any]], object] | None = None) -> Path:
+def write_one(folder: Path, edit: Edit = lambda content: None) -> Path:
     """A single JSON without a split, edited, and its images."""
-    content = coco(TRAIN)
-    if edit:
-        edit(content)
-    write_coco(folder / "annotations" / "instances_default.json", content, folder / "images")
-    return folder
+    return write_sole_coco(folder, TRAIN, IDS, edit)
 
 
 def error(path: Path) -> str:
-    with pytest.raises(UserError) as caught:
-        open_dataset(path, validation_fraction=0.3)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
-
-
-def names(dataset: Any) -> list[str]:
-    return [a.image_path.name for a in dataset.annotations]
-
-
-def snapshot(folder: Path) -> dict[str, tuple[int, bytes]]:
-    return {
-        str(p): (p.stat().st_mtime_ns, p.read_bytes() if p.is_file() else b"")
-        for p in [folder, *folder.rglob("*")]
-    }
+    return refusal(path, validation_fraction=0.3)
 
 
 def test_the_download_is_recognised_read_and_left_alone(tmp_path: Path) -> None:
@@ -101,7 +62,8 @@ def test_the_download_is_recognised_read_and_left_alone(tmp_path: Path) -> None:
     before = snapshot(tmp_path)
     splits = open_dataset(tmp_path)
     assert splits.layout == "COCO" and isinstance(splits.train, CocoDataset)
-    assert names(splits.train) == list(TRAIN) and names(splits.validation) == list(VAL)
+    assert image_names(splits.train, splits.validation) == [*TRAIN, *VAL]
+    assert len(splits.train) == 3
     assert splits.train.annotations[0].size == SIZE
     assert snapshot(tmp_path) == before
 
@@ -131,17 +93,17 @@ def test_boxes_are_those_that_pycocotools_loads(tmp_path: Path) -> None:
 
 def test_splits_that_number_the_same_names_differently_agree(tmp_path: Path) -> None:
     write_both(tmp_path)
-    other = coco(VAL, {"ace": 3, "king": 90})
-    write_coco(tmp_path / "annotations/instances_val2017.json", other, None)
+    other = coco_content(VAL, {"ace": 3, "king": 90})
+    write_json(tmp_path / "annotations/instances_val2017.json", other)
     assert [a.names for a in open_dataset(tmp_path).validation.annotations] == [("king",), ("ace",)]
 
 
 def test_the_export_with_a_file_in_each_split_folder_is_read(tmp_path: Path) -> None:
     for split, pictures in (("train", TRAIN), ("valid", VAL), ("test", VAL)):
         folder = tmp_path / split
-        write_coco(folder / "_annotations.coco.json", coco(pictures), folder, pictures)
+        write_coco(folder / "_annotations.coco.json", folder, pictures, IDS)
     splits = open_dataset(tmp_path)
-    assert names(splits.train) == list(TRAIN)
+    assert image_names(splits.train) == list(TRAIN)
     assert splits.validation.annotations[0].image_path == tmp_path / "valid" / "d.jpg"
     assert any(n == "not used: test/_annotations.coco.json" for n in splits.notes)
 
@@ -163,9 +125,9 @@ def test_the_export_with_a_file_in_each_split_folder_is_read(tmp_path: Path) -> 
 def test_what_tools_export_without_a_validation_split_is_split_by_seed(
     tmp_path: Path, json_name: str, images: str
 ) -> None:
-    write_coco(tmp_path / json_name, coco(TRAIN), tmp_path / images)
+    write_coco(tmp_path / json_name, tmp_path / images, TRAIN, IDS)
     splits = open_dataset(tmp_path, validation_fraction=0.3)
-    assert sorted(names(splits.train) + names(splits.validation)) == list(TRAIN)
+    assert sorted(image_names(splits.train, splits.validation)) == list(TRAIN)
     assert len(splits.validation) == 1 and any("set aside" in n for n in splits.notes)
 
 
@@ -179,7 +141,7 @@ def test_files_of_other_tasks_are_passed_over_and_two_for_one_split_refused(tmp_
 
 
 def test_a_validation_file_alone_is_no_data_set_to_train_on(tmp_path: Path) -> None:
-    write_coco(tmp_path / "annotations/val.json", coco(TRAIN), tmp_path / "val")
+    write_coco(tmp_path / "annotations/val.json", tmp_path / "val", TRAIN, IDS)
     assert "no COCO file for training; found annotations/val.json" in error(tmp_path)
 
 
@@ -187,17 +149,17 @@ def test_a_validation_file_alone_is_no_data_set_to_train_on(tmp_path: Path) -> N
 def test_an_image_is_looked_up_by_the_last_part_of_its_path(tmp_path: Path, stated: str) -> None:
     write_one(tmp_path, lambda c: c["images"][0].update(file_name=stated))
     splits = open_dataset(tmp_path, validation_fraction=0.3)
-    assert sorted(names(splits.train) + names(splits.validation)) == list(TRAIN)
+    assert sorted(image_names(splits.train, splits.validation)) == list(TRAIN)
 
 
 def test_equal_names_in_stated_folders_are_different_images(tmp_path: Path) -> None:
     pictures: Pictures = {"one/a.jpg": [ACE], "two\\a.jpg": [KING]}
-    write_coco(tmp_path / "annotations/train.json", coco(pictures), None)
-    write_coco(tmp_path / "annotations/val.json", coco({"v.jpg": [ACE]}), None)
+    write_json(tmp_path / "annotations/train.json", coco_content(pictures, IDS))
+    write_json(tmp_path / "annotations/val.json", coco_content({"v.jpg": [ACE]}, IDS))
     for name in ("train/one/a.jpg", "train/two/a.jpg", "val/v.jpg"):
         draw_image(tmp_path / name)
-    found = [a.image_path.parent.name for a in open_dataset(tmp_path).train.annotations]
-    assert found == ["one", "two"]
+    folders = [a.image_path.parent.name for a in open_dataset(tmp_path).train.annotations]
+    assert folders == ["one", "two"]
 
 
 def test_splits_numbered_alike_never_take_each_others_images(tmp_path: Path) -> None:
@@ -248,13 +210,13 @@ def crowd(image_id: int, category_id: int, bbox: list[float]) -> dict[str, Any]:
 
 
 def write_crowds(folder: Path) -> DataSplits:
-    """A crowd of kings on the first image of each split, and one of a class that nobody learns."""
+    """A crowd of kings on the first image of each split, and one of a class that is not learnt."""
     write_both(folder)
     for split, pictures in (("train", TRAIN), ("val", VAL)):
-        content = coco(pictures, {**IDS, "joker": 4})
+        content = coco_content(pictures, {**IDS, "joker": 4})
         content["annotations"].insert(0, crowd(7, IDS["king"], [0, 0, 25, 40]))
         content["annotations"].append(crowd(17, 4, [0, 0, 25, 40]))
-        write_coco(folder / f"annotations/instances_{split}2017.json", content, None)
+        write_json(folder / f"annotations/instances_{split}2017.json", content)
     return open_dataset(folder)
 
 
@@ -304,115 +266,7 @@ def test_where_images_are_set_aside_their_crowds_go_to_validation_alone(tmp_path
 
 def test_a_class_that_only_validation_has_is_an_error(tmp_path: Path) -> None:
     write_both(tmp_path)
-    content = coco({"d.jpg": [("kings", 1, 1, 9, 9)], "e.jpg": []}, {"kings": 1})
-    write_coco(tmp_path / "annotations/instances_val2017.json", content, None)
+    content = coco_content({"d.jpg": [("kings", 1, 1, 9, 9)], "e.jpg": []}, {"kings": 1})
+    write_json(tmp_path / "annotations/instances_val2017.json", content)
     message = error(tmp_path)
     assert "'kings' in 1 object(s)" in message and "did you mean 'king'?" in message
-
-
-def first(key: str, **values: object) -> Callable[[dict[str, Any]], object]:
-    """Change the first row of a list; a value of ``...`` removes it."""
-
-    def edit(content: dict[str, Any]) -> None:
-        row = content[key][0]
-        row.update(values)
-        for name in [n for n, v in values.items() if v is ...]:
-            del row[name]
-
-    return edit
-
-
-@pytest.mark.parametrize(
-    ("edit", "said"),
-    [
-        (first("annotations", image_id=8), "annotation 700: image_id 8 is not among the images"),
-        (first("annotations", category_id=1), "annotation 700: category_id 1 is not among"),
-        (first("annotations", image_id=[7]), "annotation 700: image_id is [7]; expected an id"),
-        (first("annotations", id=..., image_id=8), "annotation number 1: image_id 8"),
-        (first("annotations", bbox=...), "annotation 700: bbox is None; expected [x, y,"),
-        (first("annotations", bbox=[1, 2, 3]), "bbox is [1, 2, 3]; expected [x, y,"),
-        (first("annotations", bbox=[1, 2, "3", 4]), "expected [x, y, width, height], four"),
-        (first("annotations", bbox=[1, 2, float("nan"), 4]), "bbox is [1, 2, nan, 4]; expected"),
-        (first("annotations", bbox=[1, 2, float("inf"), 4]), "bbox is [1, 2, inf, 4]; expected"),
-        (first("annotations", bbox=[1, 2, 10**400, 4]), "annotation 700: bbox is [1, 2, 1000"),
-        (first("annotations", bbox=[9, 9, -3, 4]), "has a negative width or height"),
-        (first("annotations", iscrowd="yes"), "iscrowd is 'yes'; expected 0 or 1"),
-        (first("images", id=17), "image 17: the id is there more than once"),
-        (first("images", id=None), "image number 1: id is None"),
-        (first("images", file_name=3), "image 7: file_name is 3; expected a text"),
-        (first("images", file_name="b.jpg"), "leads to"),
-        (first("images", file_name="no\n\x1b[2J.jpg"), "image 7, 'no\\n\\x1b[2J.jpg'"),
-        (first("categories", id=90), "category number 2: the id 90 is there more than once"),
-        (first("categories", name=""), "category number 1: name is ''; expected a text"),
-        (first("categories", name="\ud800"), "category number 1: name is"),
-        (lambda c: c.pop("categories"), "'categories' is missing or no list of objects"),
-        (lambda c: c.update(images={}), "'images' is missing or no list of objects"),
-        (lambda c: c.update(annotations=[1]), "'annotations' is missing or no list of objects"),
-        (lambda c: c.update(annotations=[]), "training split has 3 image(s) without any object"),
-    ],
-)
-def test_what_is_wrong_is_said_with_file_and_object(
-    tmp_path: Path, edit: Callable[[dict[str, Any]], object], said: str
-) -> None:
-    message = error(write_one(tmp_path, edit))
-    assert said in message and str(tmp_path) in message
-
-
-@pytest.mark.parametrize(
-    ("raw", "said"),
-    [
-        (b"", "not readable as JSON"),
-        (b'{"images": [', "not readable as JSON"),
-        (b"[" * 200_000, "nested too deeply"),
-        (b'{"images": ' + b"9" * 5000 + b"}", "not readable as JSON"),
-        (b"[]", "not a COCO file"),
-        (b"NaN", "not a COCO file"),
-        (b'{"caption": "\xff"}', "not UTF-8"),
-    ],
-)
-def test_a_file_that_is_no_coco_is_one_line(tmp_path: Path, raw: bytes, said: str) -> None:
-    (write_one(tmp_path) / "annotations" / "instances_default.json").write_bytes(raw)
-    message = error(tmp_path)
-    assert said in message and "instances_default.json" in message
-
-
-def test_a_byte_order_mark_is_no_obstacle(tmp_path: Path) -> None:
-    path = write_one(tmp_path) / "annotations" / "instances_default.json"
-    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
-    assert len(open_dataset(tmp_path).train) == 2
-
-
-def mutated(content: dict[str, Any], random_: random.Random) -> dict[str, Any]:
-    """A value somewhere in the file replaced, removed or doubled."""
-    odd = [None, True, -1, 0, 1e999, float("nan"), "", "x", "7", [], {}, [[]], 10**30, 2.5, "\x00"]
-    content = copy.deepcopy(content)
-    node: Any = content
-    while True:
-        key = random_.choice(list(node) if isinstance(node, dict) else range(len(node)))
-        if not isinstance(node[key], dict | list) or not node[key] or random_.random() < 0.1:
-            break
-        node = node[key]
-    if random_.random() < 0.2:
-        del node[key]
-    elif isinstance(node, list) and random_.random() < 0.2:
-        node.append(node[key])
-    else:
-        node[key] = random_.choice(odd)
-    return content
-
-
-def test_whatever_is_changed_in_a_file_gives_a_data_set_or_our_own_error(tmp_path: Path) -> None:
-    write_one(tmp_path)
-    path = tmp_path / "annotations" / "instances_default.json"
-    random_, outcomes = random.Random(0), {True: 0, False: 0}
-    for _ in range(400):
-        write_text(path, json.dumps(mutated(mutated(coco(TRAIN), random_), random_)))
-        try:
-            splits = open_dataset(tmp_path, validation_fraction=0.3)
-        except UserError as caught:
-            assert "\n" not in str(caught)
-            outcomes[False] += 1
-        else:
-            assert all(np.isfinite(a.boxes).all() for a in splits.train.annotations)
-            outcomes[True] += 1
-    assert min(outcomes.values()) > 40

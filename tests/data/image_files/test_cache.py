@@ -12,13 +12,13 @@ import pytest
 import torch
 from PIL import Image
 
+from data import open_dataset
 from data.augmentation import TrainingTransform
 from data.dataset import Batch, Dataset, DataSplits
 from data.image_files.cache import ImageCache, bytes_in_memory
 from data.loader import make_loader
-from data.play_card_dataset import PlayCardDataset
 from data.source import keep_decoded
-from tests.data_sets import ACE, KING, SIZE, write_cards
+from tests.data_sets import ACE, KING, SIZE, save_oriented, write_cards
 from utils import hardware
 from utils.errors import UserError
 from utils.hardware import available_memory
@@ -32,27 +32,25 @@ def folder(tmp_path: Path) -> Path:
     folder = write_cards(
         tmp_path / "cards", {f"{i}.png": [ACE, KING] for i in range(5)}, {"9.png": [ACE]}
     )
-    turned = Image.open(folder / "train" / "3.png").rotate(90, expand=True)
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    turned.save(folder / "train" / "3.png", exif=exif)
+    rotated = Image.open(folder / "train" / "3.png").rotate(90, expand=True)
+    save_oriented(folder / "train" / "3.png", rotated, 6)
     Image.open(folder / "train" / "4.png").convert("L").save(folder / "train" / "4.png")
     return folder
 
 
 @pytest.fixture
 def splits(folder: Path) -> DataSplits:
-    return PlayCardDataset.open(folder)
+    return open_dataset(folder)
 
 
 def epoch(dataset: Dataset, workers: int = 0) -> list[Batch]:
     return list(make_loader(dataset, 2, workers=workers))
 
 
-def are_equal(found: list[Batch], expected: list[Batch]) -> bool:
+def are_equal(batches: list[Batch], expected: list[Batch]) -> bool:
     pairs = [
         (a, b)
-        for one, other in zip(found, expected, strict=True)
+        for one, other in zip(batches, expected, strict=True)
         for a, b in zip(zip(*one, strict=True), zip(*other, strict=True), strict=True)
     ]
     return len(pairs) == sum(len(images) for images, _ in expected) and all(
@@ -87,6 +85,24 @@ def test_a_file_is_read_once_by_all_processes_together(
     assert epoch(plain) == [([], []), ([], []), ([], [])]
 
 
+@pytest.mark.parametrize("first", ["sample", "item"])
+def test_a_sample_is_read_through_the_cache(splits: DataSplits, folder: Path, first: str) -> None:
+    """Crops, galleries and grids take samples; the loaders of training and validation, items."""
+    kept = splits.train.cached()
+    expected = [splits.train.sample(i) for i in range(len(kept))]
+    for i in range(len(kept)):
+        kept.readable_sample(i) if first == "sample" else kept[i]
+    shutil.rmtree(folder / "train")
+    for i, plain in enumerate(expected):
+        sample = kept.readable_sample(i)
+        assert sample is not None and sample.image.mode == "RGB"
+        assert sample.image.size == plain.image.size
+        assert sample.image.tobytes() == plain.image.tobytes()
+        assert torch.equal(sample.boxes, plain.boxes) and type(sample.boxes) is torch.Tensor
+        assert torch.equal(sample.labels, plain.labels)
+    assert not kept.unreadable.any()
+
+
 def test_what_a_caller_does_to_an_image_stays_with_the_caller(splits: DataSplits) -> None:
     kept = splits.train.cached()
     for _ in range(2):
@@ -106,7 +122,7 @@ def test_an_image_of_another_size_than_stated_is_read_each_time(tmp_path: Path) 
         cache.pixels(path, (9, 6))
 
 
-def test_an_image_that_cannot_be_read_is_not_remembered(splits: DataSplits, folder: Path) -> None:
+def test_an_image_that_cannot_be_read_is_not_kept(splits: DataSplits, folder: Path) -> None:
     path = folder / "train" / "0.png"
     whole = path.read_bytes()
     kept, expected = splits.train.cached(), splits.train[0][0]
@@ -126,10 +142,10 @@ def test_a_process_that_is_started_anew_reads_for_itself(splits: DataSplits) -> 
 
 
 def test_images_that_fit_are_kept_for_both_splits(splits: DataSplits, folder: Path) -> None:
-    kept, told = keep_decoded(splits, memory=2 * 6 * BYTES, workers=2)
+    kept, text = keep_decoded(splits, memory=2 * 6 * BYTES, workers=2)
     assert kept.train.cache is kept.validation.cache is not None
     assert bytes_in_memory([*splits.train.sizes(), *splits.train.sizes()]) == 5 * BYTES
-    assert told == f"6 decoded images, {6 * BYTES / 1e9:.2f} GB, stay in memory"
+    assert text == f"6 decoded images, {6 * BYTES / 1e9:.2f} GB, stay in memory"
     assert (kept.class_names, kept.layout) == (splits.class_names, splits.layout)
     subset = kept.train.subset([1, 1, 2])
     expected = epoch(subset)
@@ -137,18 +153,20 @@ def test_images_that_fit_are_kept_for_both_splits(splits: DataSplits, folder: Pa
     assert are_equal(epoch(subset), expected)
 
 
-def test_images_that_do_not_fit_are_decoded_each_time_and_it_is_said(splits: DataSplits) -> None:
-    same, told = keep_decoded(splits, memory=2 * 6 * BYTES - 2, workers=2)
+def test_images_that_do_not_fit_are_decoded_each_time_and_the_user_is_informed(
+    splits: DataSplits,
+) -> None:
+    same, text = keep_decoded(splits, memory=2 * 6 * BYTES - 2, workers=2)
     assert same is splits
-    assert told.startswith("off: 6 decoded images") and "more than 50%" in told
+    assert text.startswith("off: 6 decoded images") and "more than 50%" in text
 
 
-def test_processes_that_would_not_share_it_are_told_to_the_user(
+def test_where_processes_would_not_share_it_the_user_is_informed(
     splits: DataSplits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(multiprocessing, "get_start_method", lambda: "spawn")
-    same, told = keep_decoded(splits, memory=10**9, workers=2)
-    assert same is splits and "--workers 0" in told
+    same, text = keep_decoded(splits, memory=10**9, workers=2)
+    assert same is splits and "--workers 0" in text
     assert keep_decoded(splits, memory=10**9, workers=0)[0].train.cache
 
 
@@ -159,8 +177,8 @@ def test_where_the_system_gives_no_memory_images_are_decoded_each_time(
         raise OSError("Cannot allocate memory")
 
     monkeypatch.setattr("data.image_files.cache.mmap.mmap", refuse)
-    same, told = keep_decoded(splits, memory=10**9, workers=0)
-    assert same is splits and told.startswith("off:") and "Cannot allocate memory" in told
+    same, text = keep_decoded(splits, memory=10**9, workers=0)
+    assert same is splits and text.startswith("off:") and "Cannot allocate memory" in text
 
 
 def test_other_names_for_the_classes_keep_the_cache(splits: DataSplits) -> None:
@@ -173,8 +191,9 @@ def test_memory_that_is_left_ends_at_a_container_s_limit(
 ) -> None:
     limit, used = tmp_path / "limit", tmp_path / "used"
     (tmp_path / "memory.stat").write_text("anon 7\ninactive_file 30\nactive_file 9\n")
-    here = (str(tmp_path), "limit", "used", "inactive_file")
-    monkeypatch.setattr(hardware, "CONTAINERS", [(str(tmp_path / "none"), *here[1:]), here])
+    files = ("limit", "used", "inactive_file")
+    containers = [(str(tmp_path / "none"), *files), (str(tmp_path), *files)]
+    monkeypatch.setattr(hardware, "CONTAINERS", containers)
     whole = available_memory()
     limit.write_text("1000\n")
     used.write_text("400\n")

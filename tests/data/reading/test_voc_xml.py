@@ -5,18 +5,26 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data.reading.box_parsing import COORDINATES, Box, parse_box
-from data.reading.folder import Folder, ImageIndex
-from data.reading.voc_xml import VocXml, match_images, read_voc_xml
-from data.remarks import Notes
+from data.dataset import Annotation
+from data.reading.box_parsing import COORDINATES, Box, make_box, parse_box
+from data.reading.folder import Folder
+from data.reading.image_lookup import ImageIndex
+from data.reading.voc_xml import match_images, read_voc_xml
+from data.remarks import Remarks
 from tests.data_sets import ACE, KING, draw_image, write_text, xml_text
 from utils.errors import UserError
 
 
-def read(tmp_path: Path, text: str | bytes, origin: int = 0) -> VocXml:
+def read(
+    tmp_path: Path, text: str | bytes, origin: int = 0, remarks: Remarks | None = None
+) -> Annotation:
+    """What one file gives its image. Raises UserError for what training refuses."""
     path = tmp_path / "a.xml"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    return read_voc_xml(path, Notes(), origin=origin)
+    remarks = remarks or Remarks()
+    file = read_voc_xml(path, remarks, origin=origin)
+    remarks.refuse("", skip_bad_images=False)
+    return file.objects.annotation(tmp_path / "a.jpg")
 
 
 def error(tmp_path: Path, text: str | bytes) -> str:
@@ -30,27 +38,30 @@ def error(tmp_path: Path, text: str | bytes) -> str:
 def box_of(
     *values: object, size: tuple[int, int] | None = None, origin: int = 0
 ) -> tuple[Box | None, tuple[str, ...]]:
-    """The box of xmin, ymin, xmax, ymax, and what was noted."""
+    """The box of xmin, ymin, xmax, ymax, and the remarks; of texts and of numbers alike."""
     texts = (None if value is None else str(value) for value in values)
     raw = dict(zip(COORDINATES, texts, strict=True))
-    notes = Notes()
-    box = parse_box(raw, "a.xml, object 1 'ace'", notes, size=size, origin=origin)
-    return box, notes.lines()
+    remarks, where = Remarks(), "a.xml, object 1 'ace'"
+    box = parse_box(raw, where, remarks, size=size, origin=origin)
+    numbers = [float(value) for value in values]  # type: ignore[arg-type]
+    assert make_box(numbers, where, Remarks(), size=size, origin=origin) == box
+    return box, remarks.lines()
 
 
 def test_boxes_names_flags_and_size_come_back_together(tmp_path: Path) -> None:
-    file = read(tmp_path, xml_text([ACE, KING], difficult=[0, 1]))
-    assert file.boxes.dtype == np.float32
-    assert file.boxes.tolist() == [list(ACE[1:]), list(KING[1:])]
-    assert file.names == ("ace", "king")
-    assert file.difficult.tolist() == [False, True]
-    assert file.size == (64, 48)
-    assert file.filename == "a.jpg"
+    record = read(tmp_path, xml_text([ACE, KING], difficult=[0, 1]))
+    assert record.boxes.dtype == np.float32
+    assert record.boxes.tolist() == [list(ACE[1:]), list(KING[1:])]
+    assert record.names == ("ace", "king")
+    assert record.difficult.tolist() == [False, True]
+    assert record.size == (64, 48) and record.source == str(tmp_path / "a.xml")
+    assert read_voc_xml(tmp_path / "a.xml", Remarks()).filename == "a.jpg"
 
 
 def test_a_file_without_objects_has_boxes_of_shape_0_4(tmp_path: Path) -> None:
-    file = read(tmp_path, xml_text([]))
-    assert file.boxes.shape == (0, 4) and file.difficult.shape == (0,)
+    record = read(tmp_path, xml_text([]))
+    assert record.boxes.shape == (0, 4) and record.difficult.shape == (0,)
+    assert record.boxes.dtype == np.float32 and record.difficult.dtype == bool
 
 
 def test_coordinates_are_read_by_tag_whatever_their_order_and_keep_decimals(
@@ -63,8 +74,8 @@ def test_coordinates_are_read_by_tag_whatever_their_order_and_keep_decimals(
 
 def test_parts_of_an_object_are_not_objects(tmp_path: Path) -> None:
     part = "<part><name>head</name><bndbox><xmin>1</xmin></bndbox></part>"
-    file = read(tmp_path, xml_text([ACE]).replace("</object>", f"{part}</object>"))
-    assert file.names == ("ace",)
+    record = read(tmp_path, xml_text([ACE]).replace("</object>", f"{part}</object>"))
+    assert record.names == ("ace",)
 
 
 def test_voc_counts_pixels_from_one_and_the_whole_image_is_the_whole_box(tmp_path: Path) -> None:
@@ -79,7 +90,7 @@ def test_a_voc_box_that_counts_from_zero_is_clamped_and_one_pixel_has_area() -> 
 
 
 @pytest.mark.parametrize("origin", [0, 1])
-def test_a_box_over_the_left_or_top_edge_is_left_to_the_look_at_the_picture(origin: int) -> None:
+def test_a_box_over_the_left_or_top_edge_is_left_to_the_check_of_boxes(origin: int) -> None:
     box, lines = box_of(-50, -3, 10, 10, origin=origin)
     assert box == (-50 - origin, -3 - origin, 10, 10) and lines == ()
     assert box_of(-5, 1, 0, 9, origin=origin)[0] is not None
@@ -94,35 +105,36 @@ def test_the_declared_encoding_counts(tmp_path: Path, encoding: str) -> None:
     assert read(tmp_path, text.encode(encoding)).names == ("dáma",)
 
 
+BOMB = '<!DOCTYPE a [<!ENTITY e "ace">]>' + xml_text([ACE]).replace(">ace<", ">&e;<")
+
+
 @pytest.mark.parametrize(
-    "text",
-    [b"", b"<annotation><object>", b"\xff\xd8\xff", b'<?xml version="1.0" encoding="x"?><a/>'],
+    ("text", "problem"),
+    [
+        (b"", "not readable as XML"),
+        (b"<annotation><object>", "not readable as XML"),
+        (b"\xff\xd8\xff", "not readable as XML"),
+        (b'<?xml version="1.0" encoding="x"?><a/>', "not readable as XML"),
+        (BOMB, "entities"),
+        ("<project/>", "<project>; expected <annotation>"),
+        (xml_text([ACE, (" ", 1, 1, 2, 2)]), "object 2 ''"),
+        (
+            "<annotation><object><name>ace</name></object></annotation>",
+            "object 1 'ace': the object has no <bndbox>",
+        ),
+        (
+            xml_text([ACE, ("king", 40, 10, 30, 44)]),
+            "object 2 'king': inverted corners (xmin 40, ymin 10, xmax 30, ymax 44)",
+        ),
+    ],
 )
-def test_a_file_that_is_not_xml_is_a_user_error_that_names_it(tmp_path: Path, text: bytes) -> None:
-    assert "not readable as XML" in error(tmp_path, text)
+def test_what_is_wrong_is_a_user_error_with_file_and_object(
+    text: str | bytes, problem: str, tmp_path: Path
+) -> None:
+    assert problem in error(tmp_path, text)
 
 
-def test_entities_are_refused(tmp_path: Path) -> None:
-    bomb = '<!DOCTYPE a [<!ENTITY e "ace">]>' + xml_text([ACE]).replace(">ace<", ">&e;<")
-    assert "entities" in error(tmp_path, bomb)
-
-
-def test_another_xml_file_is_not_taken_for_an_annotation(tmp_path: Path) -> None:
-    assert "<project>; expected <annotation>" in error(tmp_path, "<project/>")
-
-
-def test_an_object_without_name_or_box_is_named_by_its_number(tmp_path: Path) -> None:
-    assert "object 2 ''" in error(tmp_path, xml_text([ACE, (" ", 1, 1, 2, 2)]))
-    nameless_box = "<annotation><object><name>ace</name></object></annotation>"
-    assert "object 1 'ace': the object has no <bndbox>" in error(tmp_path, nameless_box)
-
-
-def test_inverted_corners_are_an_error_with_object_name_and_coordinates(tmp_path: Path) -> None:
-    message = error(tmp_path, xml_text([ACE, ("king", 40, 10, 30, 44)]))
-    assert "object 2 'king'" in message and "xmin 40, ymin 10, xmax 30, ymax 44" in message
-
-
-def test_the_likely_cause_of_inverted_corners_is_said() -> None:
+def test_the_likely_cause_of_inverted_corners_is_named() -> None:
     both = "width and height"
     with pytest.raises(UserError, match=both):
         box_of(40, 10, 20, 30, size=(64, 48))
@@ -137,6 +149,12 @@ def test_a_missing_or_non_finite_coordinate_is_an_error_that_names_it(value: str
         box_of(1, 1, value, 9)
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("-inf"), 2.0**24, 2**24])
+def test_a_number_that_is_no_pixel_is_shown_as_it_is_written(value: float) -> None:
+    with pytest.raises(UserError, match=f"ymin is '{value!r}'; expected a finite number"):
+        make_box([1, value, 5, 9], "a.json", Remarks())
+
+
 def test_a_box_without_area_is_dropped_and_counted() -> None:
     box, lines = box_of(5, 5, 5, 20)
     assert box is None and lines == ("boxes without area, dropped: 1 (e.g. a.xml, object 1 'ace')",)
@@ -149,25 +167,25 @@ def test_a_box_over_the_edge_is_kept_as_it_is() -> None:
 
 
 @pytest.mark.parametrize("size", [(0, 0), ("", ""), ("x", 48)])
-def test_a_size_that_says_nothing_is_no_size(tmp_path: Path, size: tuple) -> None:
-    file = read(tmp_path, xml_text([ACE], size=size))
-    assert file.size is None and len(file.boxes) == 1
+def test_a_size_without_meaning_is_no_size(tmp_path: Path, size: tuple) -> None:
+    record = read(tmp_path, xml_text([ACE], size=size))
+    assert record.size is None and len(record.boxes) == 1
 
 
 def test_an_object_that_is_there_twice_is_kept_once_and_counted(tmp_path: Path) -> None:
-    twice = [ACE, KING, ACE, ("king", *ACE[1:]), ACE]
-    path = write_text(tmp_path / "a.xml", xml_text(twice, difficult=[1, 0, 0, 1]))
-    notes = Notes()
-    file = read_voc_xml(path, notes)
-    assert file.names == ("ace", "king", "king") and file.boxes.shape == (3, 4)
-    assert file.difficult.tolist() == [True, False, True]
-    assert notes.lines() == (f"duplicate objects, removed: 2 (e.g. {path}, object 3 'ace')",)
+    twice, remarks = [ACE, KING, ACE, ("king", *ACE[1:]), ACE], Remarks()
+    record = read(tmp_path, xml_text(twice, difficult=[1, 0, 0, 1]), remarks=remarks)
+    assert record.names == ("ace", "king", "king") and record.boxes.shape == (3, 4)
+    assert record.difficult.tolist() == [True, False, True]
+    place = f"{tmp_path}/a.xml, object 3 'ace'"
+    assert remarks.lines() == (f"duplicate objects, removed: 2 (e.g. {place})",)
 
 
-def matched(tmp_path: Path) -> dict[str, str]:
-    folder = Folder(tmp_path)
-    files = [read_voc_xml(p, Notes()) for p in folder.xml_files]
-    records = match_images(files, ImageIndex([folder]), Notes())
+def matched(tmp_path: Path, remarks: Remarks | None = None) -> dict[str, str]:
+    """The image of each XML file of a folder."""
+    folder, remarks = Folder(tmp_path), remarks or Remarks()
+    files = [read_voc_xml(p, remarks) for p in folder.xml_files]
+    records = match_images(files, ImageIndex([folder]), remarks)
     return {Path(r.source).name: r.image_path.name for r in records}
 
 
@@ -179,13 +197,22 @@ def test_the_stem_of_the_file_counts_more_than_the_name_it_states(tmp_path: Path
     assert matched(tmp_path) == {"a.xml": "a.JPG", "b.xml": "b.png"}
 
 
-@pytest.mark.parametrize("stated", ["C:\\x\\Photo.JPG", "/home/me/photo.jpg", "PHOTO", "photo.bmp"])
-def test_the_stated_name_finds_an_image_without_path_case_and_extension(
-    tmp_path: Path, stated: str
+@pytest.mark.parametrize(
+    ("stated", "image"),
+    [
+        ("C:\\x\\Photo.JPG", "photo.png"),
+        ("/home/me/photo.jpg", "photo.png"),
+        ("PHOTO", "photo.png"),
+        ("photo.bmp", "photo.png"),
+        ("d\u00e9j\u00e0.jpg", "de\u0301ja\u0300.jpg"),  # composed, and decomposed as in macOS
+    ],
+)
+def test_the_stated_name_is_matched_without_path_case_extension_and_composition(
+    tmp_path: Path, stated: str, image: str
 ) -> None:
-    draw_image(tmp_path / "photo.png")
+    draw_image(tmp_path / image)
     write_text(tmp_path / "renamed.xml", xml_text([ACE], stated))
-    assert matched(tmp_path) == {"renamed.xml": "photo.png"}
+    assert matched(tmp_path) == {"renamed.xml": image}
 
 
 def test_of_two_images_with_the_stem_the_stated_one_is_taken(tmp_path: Path) -> None:
@@ -195,21 +222,12 @@ def test_of_two_images_with_the_stem_the_stated_one_is_taken(tmp_path: Path) -> 
     assert matched(tmp_path) == {"a.xml": "a.png"}
 
 
-def test_a_composed_name_finds_the_decomposed_one_of_macos(tmp_path: Path) -> None:
-    draw_image(tmp_path / "de\u0301ja\u0300.jpg")
-    write_text(tmp_path / "x.xml", xml_text([ACE], "d\u00e9j\u00e0.jpg"))
-    assert list(matched(tmp_path)) == ["x.xml"]
-
-
 def test_an_image_is_not_given_to_two_files(tmp_path: Path) -> None:
     draw_image(tmp_path / "a.jpg")
     write_text(tmp_path / "a.xml", xml_text([ACE], "a.jpg"))
     write_text(tmp_path / "b.xml", xml_text([KING], "a.jpg"))
-    folder, notes = Folder(tmp_path), Notes()
-    files = [read_voc_xml(p, notes) for p in folder.xml_files]
-    assert [a.source for a in match_images(files, ImageIndex([folder]), notes)] == [
-        str(tmp_path / "a.xml")
-    ]
-    assert notes.lines() == (
+    remarks = Remarks()
+    assert matched(tmp_path, remarks) == {"a.xml": "a.jpg"}
+    assert remarks.lines() == (
         f"annotation file(s) without their image: 1 ({tmp_path}/b.xml (image a.jpg))",
     )

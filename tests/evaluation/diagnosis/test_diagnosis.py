@@ -16,9 +16,10 @@ import torch
 from efficientnet_pytorch import EfficientNet
 from torchvision.models.detection import RetinaNet
 
-from data.checking.box_checks import inspect
-from data.dataset import Annotation, Dataset, DataSplits, read_image
-from data.remarks import Notes
+from data.checking.box_checks import check_boxes
+from data.dataset import Annotation, Dataset, DataSplits
+from data.image_files.read import read_image
+from data.remarks import Remarks
 from evaluation.diagnosis import gather as diagnostics
 from evaluation.diagnosis.anchor_coverage import AnchorFit
 from evaluation.diagnosis.anchor_fit import anchor_fit
@@ -590,7 +591,7 @@ def test_a_size_that_the_annotation_states_wrongly_is_not_believed(
     model: RetinaNet, tmp_path: Path
 ) -> None:
     right = labelled(6, folder=tmp_path)
-    wrong, _ = inspect([dataclasses.replace(a, size=(1000, 1000)) for a in right], Notes())
+    wrong, _ = check_boxes([dataclasses.replace(a, size=(1000, 1000)) for a in right], Remarks())
     measured = [facts_of(model, splits_of(rows), []).anchors for rows in (right, wrong)]
     assert measured[0] is not None and measured[0] == measured[1]
 
@@ -598,8 +599,8 @@ def test_a_size_that_the_annotation_states_wrongly_is_not_believed(
 def test_no_picture_is_opened_for_a_size_that_reading_the_data_set_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read, _ = inspect(labelled(6, folder=tmp_path), Notes())
-    monkeypatch.setattr(diagnostics, "look_at", None)
+    read, _ = check_boxes(labelled(6, folder=tmp_path), Remarks())
+    monkeypatch.setattr(diagnostics, "probe", None)
     assert [diagnostics._image_size(a) for a in read] == [a.size for a in read]
 
 
