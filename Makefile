@@ -1,5 +1,5 @@
 # make demo   install, train on drawn cards, monitor the result
-# make test   install, run the tests
+# make test   install, run the tests;  make quick  all but the slow ones
 # make lint   style and types;  make bench  speed;  make overfit  can it learn eight photographs?
 # make fuzz   20,000 damaged annotation files: each loads or is refused in a readable line
 
@@ -11,7 +11,7 @@ export CARDS_DIR
 RUN    := demo-$(shell date +%Y%m%d-%H%M%S)
 BIN    := $(VENV)/bin
 
-.PHONY: demo test lint bench overfit fuzz
+.PHONY: demo test quick lint bench overfit fuzz
 
 $(VENV)/ready: requirements.txt
 	$(PYTHON) -m venv $(VENV)
@@ -33,6 +33,9 @@ demo: $(VENV)/ready
 
 test: $(VENV)/ready-for-tests
 	$(BIN)/python -m pytest
+
+quick: $(VENV)/ready-for-tests
+	$(BIN)/python -m pytest -m "not slow"
 
 lint: $(VENV)/ready-for-tests
 	$(BIN)/python -m ruff check .

@@ -11,21 +11,34 @@ from __future__ import annotations
 import optparse
 import os
 import sys
+from importlib import import_module
 from itertools import zip_longest
 from typing import Any, NoReturn
 
-from utils.config import Config, flag_of, options
+from utils.commands import command_of, refuse_unused
+from utils.config import GROUPS, Config, flag_of, options
 from utils.errors import UserError
-from utils.options import Option
+from utils.options import Command, Option
 from utils.resume_config import resumed_config
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
 
 USAGE = """%prog -t True [-p FOLDER] [-m MODEL] [options]    train
+       %prog --resume RUN [options]                     resume: a run that was stopped goes on
        %prog -l FILE [-p FOLDER] [options]              monitor the mAP of a checkpoint
-       %prog -l FILE --predict PATH [options]           find the objects in your own pictures
-       %prog --check -p FOLDER [options]                say what is wrong with a data set"""
+       %prog -l FILE --predict PATH [options]           predict: find the objects in your pictures
+       %prog --check -p FOLDER [options]                check: say what is wrong with a data set"""
+
+# The modules whose ``launch(config)`` does the work and returns the exit status. Imported when
+# they are needed: they import what is heavy.
+LAUNCHERS = {
+    Command.TRAIN: "trainer",
+    Command.RESUME: "trainer",
+    Command.MONITOR: "monitor",
+    Command.PREDICT: "predictor",
+    Command.CHECK: "checker",
+}
 
 
 class Parser(optparse.OptionParser):
@@ -36,55 +49,55 @@ class Parser(optparse.OptionParser):
 
 
 def make_parser() -> optparse.OptionParser:
-    """One flag for each field of ``Config``, in the groups that the fields name."""
+    """One flag for each field of ``Config``, in the groups of ``GROUPS``."""
     parser = Parser(usage=USAGE, description="Train and evaluate a RetinaNet on an EfficientNet.")
-    groups: dict[str, optparse.OptionGroup] = {}
+    groups: dict[str, Any] = {"": parser}
+    for title, commands in list(GROUPS.items())[1:]:
+        groups[title] = parser.add_option_group(f"{title} ({names_of(commands)})")
     for name, option in options().items():
-        place: Any = parser
-        if option.group:
-            if option.group not in groups:
-                groups[option.group] = parser.add_option_group(option.group)
-            place = groups[option.group]
-        flags = [flag for flag in (option.short, flag_of(name)) if flag]
-        place.add_option(
-            *flags,
+        groups[option.group].add_option(
+            *filter(None, (option.short, flag_of(name))),
             dest=name,
             type="string",
             default=None,
             metavar=option.metavar or name.upper(),
-            help=_help_with_default(name, option),
+            help=_help_of(name, option),
         )
     return parser
 
 
-def _help_with_default(name: str, option: Option) -> str:
+def names_of(commands: tuple[Command, ...]) -> str:
+    if commands == tuple(Command):
+        return "every command"
+    return ", ".join(command.name.lower() for command in commands)
+
+
+def _help_of(name: str, option: Option) -> str:
+    """What it means, its default, and its commands where they are not those of its group."""
     default = Config.__dataclass_fields__[name].default
-    return option.help if default is None else f"{option.help} [default: {default}]"
+    text = option.help if default is None else f"{option.help} [default: {default}]"
+    is_usual = option.commands == GROUPS[option.group]
+    return text if is_usual else f"{text} ({names_of(option.commands)})"
 
 
-def read_config(arguments: list[str]) -> Config:
-    """Command line to ``Config``; raises UserError for a flag or value that makes no sense."""
+def read_flags(arguments: list[str]) -> dict[str, Any]:
+    """The given values by the names of ``Config``'s fields.
+
+    Raises UserError for an unknown flag, or a text that its flag cannot have.
+    """
     parser = make_parser()
-    values, rest = parser.parse_args(_with_switches(arguments))
+    texts, rest = parser.parse_args(_with_switches(arguments))
     if rest:
         parser.error(f"{rest[0]!r} belongs to no flag; every value follows its flag")
     given = {}
     for name, option in options().items():
-        text = getattr(values, name)
-        if text is None:
-            continue
-        try:
-            given[name] = option.parse(text)
-        except ValueError as error:
-            parser.error(f"{flag_of(name)} {text}: {error}")
-    if given.get("check"):
-        _refuse_beside_check(parser, given)
-    if "predict" in given and (given.get("train") or "resume" in given):
-        parser.error(
-            f"--predict {given['predict']}: finds objects with a trained detector, and does not go "
-            "with -t True or --resume; give one or the other"
-        )
-    return resumed_config(given) if "resume" in given else Config.merged(given)
+        text = getattr(texts, name)
+        if text is not None:
+            try:
+                given[name] = option.parse(text)
+            except ValueError as error:
+                parser.error(f"{flag_of(name)} {text}: {error}")
+    return given
 
 
 def _with_switches(arguments: list[str]) -> list[str]:
@@ -98,63 +111,36 @@ def _with_switches(arguments: list[str]) -> list[str]:
     return full
 
 
-def _refuse_beside_check(parser: optparse.OptionParser, given: dict[str, Any]) -> None:
-    others = [flag_of(name) for name in ("train", "resume", "load", "predict") if given.get(name)]
-    if others:
-        parser.error(
-            f"--check looks at a data set and does nothing else; it does not go with {others[0]}"
-        )
+def configure(given: dict[str, Any]) -> tuple[Command, Config]:
+    """The command and its configuration; raises UserError where the flags do not fit together."""
+    command = command_of(given)
+    config = resumed_config(given) if command is Command.RESUME else Config(**given)
+    refuse_unused(command, given, config)
+    return command, config
 
 
-def run(config: Config) -> int:
-    """Check, predict, train or monitor; the exit status. Heavy imports wait for their need."""
+def run(command: Command, config: Config) -> int:
+    """The exit status of the command's launcher."""
     if config.max_megapixels:
         from data.image_files.read import allow_megapixels
 
         allow_megapixels(config.max_megapixels)
-    if config.check and not config.path:
-        raise UserError("--check: which data set is meant? Give its folder with -p.")
-    if config.check:
-        import checker
+    if command is not Command.CHECK:
+        from model.cpu.switch import use_cpu_kernels
 
-        return checker.launch(config)
-    if config.check_report:
-        raise UserError(f"--check-report {config.check_report}: goes with --check.")
-    if config.predict and not config.load:
-        raise UserError(
-            f"--predict {config.predict}: which detector is meant? Give its checkpoint with -l "
-            "FILE, the best.pth of a run."
-        )
-    if config.predict:
-        import predictor
-
-        return predictor.launch(config)
-    if config.train or config.resume:
-        import trainer
-
-        trainer.launch(config)
-    elif config.load:
-        import monitor
-
-        monitor.launch(config)
-    else:
-        raise UserError(
-            "nothing to do: give -t True to train, or -l FILE to monitor a checkpoint or, with "
-            "--predict PATH, to find the objects in pictures (--help shows everything)."
-        )
-    return 0
+        use_cpu_kernels(config.cpu_kernels)
+    return import_module(LAUNCHERS[command]).launch(config)
 
 
 def main(arguments: list[str] | None = None) -> int:
     """The exit status: 0 done, 1 problems in pictures or data, 2 bad input, 130 interrupted."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    debug = False
+    given: dict[str, Any] = {}
     try:
-        config = read_config(arguments)
-        debug = config.debug
-        return run(config)
+        given = read_flags(arguments)
+        return run(*configure(given))
     except UserError as error:
-        if debug:
+        if given.get("debug"):
             raise
         from utils.console import harmless
 
@@ -165,7 +151,7 @@ def main(arguments: list[str] | None = None) -> int:
         print("interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
     except BrokenPipeError:
-        # Whoever read the output (head, less) is gone; there is no one left to tell.
+        # The reader of the output (head, less) has ended: nothing more can be printed.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
 

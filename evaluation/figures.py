@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from evaluation.detector_metrics import DetectorMetrics
 from evaluation.metrics.operating_point import THRESHOLDS
-from evaluation.summary import Evaluation
 
 INK, FAINT = "#1f2430", "#9aa3b2"
 GOOD, BAD, MARK = "#0072B2", "#D55E00", "#009E73"
@@ -23,20 +23,25 @@ CLASSES_WITH_NAMES = 60
 DOTS_PER_INCH = 140
 
 
-def precision_recall(evaluation: Evaluation) -> bytes:
-    """Precision over recall at IoU 0.5, a line a class and their mean."""
-    curves = {n: c for n, c in evaluation.coco.precision_curves().items() if not np.isnan(c).any()}
+def draw_figures(metrics: DetectorMetrics) -> dict[str, bytes]:
+    """All of them, PNGs by name."""
+    return {
+        draw.__name__: draw(metrics) for draw in (precision_recall, thresholds, confusion, sizes)
+    }
+
+
+def precision_recall(metrics: DetectorMetrics) -> bytes:
+    """Precision over recall at IoU 0.5, one line per class and their mean."""
+    measured = metrics.evaluation.precision_curves()
+    curves = {name: curve for name, curve in measured.items() if not np.isnan(curve).any()}
     recall = np.linspace(0, 1, 101)
 
     def draw(axis: Any) -> None:
         many = len(curves) > CLASSES_IN_COLOUR
         for number, (name, precision) in enumerate(curves.items()):
             colour = FAINT if many else LINES[number]
-            style = (
-                {"linewidth": 0.7, "alpha": 0.6}
-                if many
-                else {"linewidth": 1.4, "label": _short(name)}
-            )
+            labelled = {"linewidth": 1.4, "label": short(name)}
+            style = {"linewidth": 0.7, "alpha": 0.6} if many else labelled
             axis.plot(recall, precision, color=colour, **style)
         if len(curves) > 1:
             mean = np.mean(list(curves.values()), axis=0)
@@ -47,9 +52,9 @@ def precision_recall(evaluation: Evaluation) -> bytes:
     return _figure(draw, (5.2, 4.2), legend=bool(curves))
 
 
-def thresholds(evaluation: Evaluation) -> bytes:
+def thresholds(metrics: DetectorMetrics) -> bytes:
     """Precision, recall and F1 over the score threshold, all classes together."""
-    rates = [evaluation.points.overall(threshold) for threshold in THRESHOLDS]
+    rates = [metrics.points.overall(threshold) for threshold in THRESHOLDS]
 
     def draw(axis: Any) -> None:
         for name, values, colour in (
@@ -59,17 +64,17 @@ def thresholds(evaluation: Evaluation) -> bytes:
         ):
             axis.plot(THRESHOLDS, values, color=colour, label=name, linewidth=1.6)
         line = {"color": MARK, "linestyle": ":", "linewidth": 1.6}
-        axis.axvline(evaluation.threshold, label=f"threshold {evaluation.threshold:.2f}", **line)
+        axis.axvline(metrics.threshold, label=f"threshold {metrics.threshold:.2f}", **line)
         _fractions(axis, "score threshold", "")
 
     return _figure(draw, (5.2, 4.2), legend=True)
 
 
-def confusion(evaluation: Evaluation) -> bytes:
+def confusion(metrics: DetectorMetrics) -> bytes:
     """The confusion matrix, coloured by the share of each row."""
-    counts = evaluation.confusion
+    counts = metrics.confusion
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    names = [*map(_short, evaluation.class_names), "background"]
+    names = [*map(short, metrics.class_names), "background"]
     side = min(11.0, max(4.2, 1.9 + 0.42 * len(names)))
 
     def draw(axis: Any) -> None:
@@ -90,17 +95,18 @@ def confusion(evaluation: Evaluation) -> bytes:
     return _figure(draw, (side, side))
 
 
-def sizes(evaluation: Evaluation) -> bytes:
-    """Objects by size, found and not, with the recall of each bin above its bar."""
-    edges, objects, found = recall_by_size(evaluation)
+def sizes(metrics: DetectorMetrics) -> bytes:
+    """Objects by size, detected and missed, with the recall of each bin above its bar."""
+    edges, objects, detected = recall_by_size(metrics)
 
     def draw(axis: Any) -> None:
-        places = np.arange(len(objects))
-        axis.bar(places, found, color=GOOD, label="found")
-        axis.bar(places, objects - found, bottom=found, color=BAD, label="not found", alpha=0.75)
-        for place, total, right in zip(places, objects, found, strict=True):
-            text = f"{right / total:.0%}" if total else ""
-            axis.text(place, total, text, ha="center", va="bottom", fontsize=8, color=INK)
+        bars = np.arange(len(objects))
+        missed = objects - detected
+        axis.bar(bars, detected, color=GOOD, label="found")
+        axis.bar(bars, missed, bottom=detected, color=BAD, label="not found", alpha=0.75)
+        for bar, total, correct in zip(bars, objects, detected, strict=True):
+            text = f"{correct / total:.0%}" if total else ""
+            axis.text(bar, total, text, ha="center", va="bottom", fontsize=8, color=INK)
         axis.set_xticks(np.arange(len(edges)) - 0.5, [f"{edge:.0f}" for edge in edges])
         axis.set_xlabel("size of the object: √(width · height), pixels of the image")
         axis.set_ylabel("objects")
@@ -109,19 +115,19 @@ def sizes(evaluation: Evaluation) -> bytes:
     return _figure(draw, (7.6, 3.6), legend=bool(len(objects)))
 
 
-def recall_by_size(evaluation: Evaluation) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def recall_by_size(metrics: DetectorMetrics) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Bins of object size, each √2 wider than the one before.
 
-    Edges in pixels (B + 1), objects (B,) and found ones (B,) at the evaluation's threshold.
-    Difficult objects are not counted.
+    Edges in pixels (B + 1), objects (B,) and detected ones (B,) at the threshold in use. Difficult
+    objects are not counted.
     """
-    sides, seen = [np.zeros(0)], [np.zeros(0, dtype=bool)]
-    for outcome in evaluation.outcomes:
-        truth = outcome.image.ground_truth
-        extent = (truth.boxes[:, 2:] - truth.boxes[:, :2]).astype(np.float64)
-        sides.append(np.sqrt(extent.prod(axis=1))[~truth.difficult])
-        seen.append(outcome.detected[~truth.difficult])
-    side, found = np.concatenate(sides), np.concatenate(seen)
+    sides, detected = [np.zeros(0)], [np.zeros(0, dtype=bool)]
+    for outcome in metrics.outcomes:
+        objects = outcome.image.ground_truth
+        extent = (objects.boxes[:, 2:] - objects.boxes[:, :2]).astype(np.float64)
+        sides.append(np.sqrt(extent.prod(axis=1))[~objects.difficult])
+        detected.append(outcome.detected[~objects.difficult])
+    side, is_detected = np.concatenate(sides), np.concatenate(detected)
     if not len(side):
         return np.zeros(1), np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
     first = math.floor(2 * math.log2(side.min()))
@@ -129,8 +135,8 @@ def recall_by_size(evaluation: Evaluation) -> tuple[np.ndarray, np.ndarray, np.n
     edges = 2 ** (np.arange(first, last + 1) / 2)
     bins = np.clip(np.searchsorted(edges, side, side="right") - 1, 0, last - first - 1)
     length = last - first
-    objects = np.bincount(bins, minlength=length)
-    return edges, objects, np.bincount(bins[found], minlength=length)
+    every = np.bincount(bins, minlength=length)
+    return edges, every, np.bincount(bins[is_detected], minlength=length)
 
 
 def _fractions(axis: Any, across: str, up: str) -> None:
@@ -141,7 +147,7 @@ def _fractions(axis: Any, across: str, up: str) -> None:
     axis.grid(alpha=0.25)
 
 
-def _short(name: str) -> str:
+def short(name: str) -> str:
     """For an axis or a legend: no matplotlib markup, not hidden, not too long."""
     shown = "".join(c if c.isprintable() else "?" for c in name).replace("$", r"\$")
     shown = f" {shown}" if shown.startswith("_") else shown
@@ -163,7 +169,7 @@ def _figure(
         axis.legend(frameon=False, fontsize=9)
     file = io.BytesIO()
     with warnings.catch_warnings():
-        # A script that the font lacks shows as boxes in the figure, and rightly in the page.
+        # Letters that the font lacks are boxes in the figure; the page shows them correctly.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         figure.savefig(file, dpi=DOTS_PER_INCH, format="png")
     return file.getvalue()

@@ -16,10 +16,10 @@ from utils.visualisation import draw_boxes
 IMAGES_EACH = 8
 SIDE = 420  # pixels of the longer side
 QUALITIES = (80, 65, 50, 35)
-# 48 of these are 2.8 MB, so that the page stays under 5 MB whatever the pictures are.
-BYTES_OF_A_PICTURE = 58_000
+# 48 of these are 2.8 MB, so that the page stays under 5 MB whatever the images are.
+BYTES_OF_AN_IMAGE = 58_000
 
-# Found; missed or false; under another name; not counted. The page takes its colours from here.
+# True positives; missed objects and false positives; confusions; ignored. The page uses them too.
 RIGHT, WRONG, CONFUSED, OTHER = "#2E9E6B", "#D55E00", "#E69F00", "#9AA3B2"
 
 
@@ -48,26 +48,27 @@ def _missed(outcome: Outcome, names: Sequence[str]) -> list[str]:
 
 
 def _false(outcome: Outcome, names: Sequence[str]) -> list[str]:
-    false = outcome.image.detections.keep(outcome.false_positive)
-    return _predicted(false, names)
+    return _with_scores(outcome.image.detections.keep(outcome.false_positive), names)
 
 
-def _predicted(detections: Detections, names: Sequence[str]) -> list[str]:
+def _confused(outcome: Outcome, names: Sequence[str]) -> list[str]:
+    annotated = outcome.image.ground_truth.labels[outcome.confused_object[outcome.confused]]
+    predicted = outcome.image.detections.labels[outcome.confused]
+    pairs = zip(annotated, predicted, strict=True)
+    return [f"{names[k - 1]} called {names[name - 1]}" for k, name in pairs]
+
+
+def _with_scores(detections: Detections, names: Sequence[str]) -> list[str]:
     rows = zip(detections.labels, detections.scores, strict=True)
     return [f"{names[k - 1]} {score:.2f}" for k, score in rows]
 
 
-def _confused(outcome: Outcome, names: Sequence[str]) -> list[str]:
-    truth = outcome.image.ground_truth.labels[outcome.confused_object[outcome.confused]]
-    predicted = outcome.image.detections.labels[outcome.confused]
-    return [f"{names[t - 1]} called {names[k - 1]}" for t, k in zip(truth, predicted, strict=True)]
-
-
 @dataclass(frozen=True)
 class _Kind:
-    """errors: each one of an image, in words. badness: of an image, by which they are ranked.
+    """A kind of error.
 
-    marked: bool (M,), the detections that the gallery is about, which are drawn over the others.
+    errors: those of an image, in words. badness: of an image, by which they are ranked. marked:
+    bool (M,), the detections that the gallery is about, which are drawn over the others.
     """
 
     title: str
@@ -81,7 +82,7 @@ class _Kind:
 KINDS = (
     _Kind(
         "Missed objects",
-        "Objects without any detection in their place; images with the most of them first.",
+        "Objects without any detection on them; images with the most of them first.",
         ("object missed", "objects missed"),
         _missed,
         lambda o: float(o.missed.sum()),
@@ -89,8 +90,8 @@ KINDS = (
     ),
     _Kind(
         "False detections",
-        "Detections where nothing is, or a second time where something is; the most and the "
-        "surest first.",
+        "Detections on no object, or on one that has a detection already; the most and the "
+        "highest scores first.",
         ("false detection", "false detections"),
         _false,
         lambda o: float(o.image.detections.scores[o.false_positive].sum()),
@@ -98,7 +99,7 @@ KINDS = (
     ),
     _Kind(
         "Confusions",
-        "Objects detected under another name; the most and the surest first.",
+        "Objects detected with a wrong name; the most and the highest scores first.",
         ("object misnamed", "objects misnamed"),
         _confused,
         lambda o: float(o.image.detections.scores[o.confused].sum()),
@@ -113,19 +114,13 @@ def galleries(
     picture: Callable[[int], tuple[str, Image.Image]],
 ) -> list[Gallery]:
     """One for each kind of error. picture: file name and RGB image of an image_id."""
-    return [_gallery(kind, outcomes, class_names, picture) for kind in KINDS]
-
-
-def _gallery(
-    kind: _Kind,
-    outcomes: Sequence[Outcome],
-    class_names: Sequence[str],
-    picture: Callable[[int], tuple[str, Image.Image]],
-) -> Gallery:
-    failing = [o for o in outcomes if kind.badness(o) > 0]
-    worst = sorted(failing, key=kind.badness, reverse=True)[:IMAGES_EACH]
-    exhibits = tuple(_exhibit(kind, o, class_names, *picture(o.image.image_id)) for o in worst)
-    return Gallery(kind.title, kind.meaning, len(failing), exhibits)
+    shown = []
+    for kind in KINDS:
+        failing = [o for o in outcomes if kind.badness(o) > 0]
+        worst = sorted(failing, key=kind.badness, reverse=True)[:IMAGES_EACH]
+        exhibits = (_exhibit(kind, o, class_names, *picture(o.image.image_id)) for o in worst)
+        shown.append(Gallery(kind.title, kind.meaning, len(failing), tuple(exhibits)))
+    return shown
 
 
 def _exhibit(
@@ -133,24 +128,23 @@ def _exhibit(
 ) -> Exhibit:
     caption = _caption(kind, outcome, class_names)
     # What is drawn last is seen whole.
-    by_score = np.lexsort((outcome.image.detections.scores, kind.marked(outcome)))
-    outcome = outcome.ordered(by_score)
+    scores = outcome.image.detections.scores
+    outcome = outcome.ordered(np.lexsort((scores, kind.marked(outcome))))
     objects, detections = outcome.image.ground_truth, outcome.image.detections
     scale = min(1.0, SIDE / max(picture.size))
     small = picture.resize([max(1, round(s * scale)) for s in picture.size], Image.Resampling.BOX)
-    names = [class_names[k - 1] for k in objects.labels]
     truth = draw_boxes(
         small,
         (objects.boxes * scale).tolist(),
         objects.labels.tolist(),
-        names,
+        [class_names[k - 1] for k in objects.labels],
         colours=_object_colours(outcome),
     )
     prediction = draw_boxes(
         small,
         (detections.boxes * scale).tolist(),
         detections.labels.tolist(),
-        _predicted(detections, class_names),
+        _with_scores(detections, class_names),
         colours=_detection_colours(outcome),
     )
     return Exhibit(file, _jpeg(truth), _jpeg(prediction), caption)
@@ -166,8 +160,8 @@ def _caption(kind: _Kind, outcome: Outcome, class_names: Sequence[str]) -> str:
 def _object_colours(outcome: Outcome) -> list[str]:
     colours = np.where(outcome.detected, RIGHT, CONFUSED)
     colours = np.where(outcome.missed, WRONG, colours)
-    unjudged = outcome.image.ground_truth.difficult & ~outcome.detected
-    return np.where(unjudged, OTHER, colours).tolist()
+    ignored = outcome.image.ground_truth.difficult & ~outcome.detected
+    return np.where(ignored, OTHER, colours).tolist()
 
 
 def _detection_colours(outcome: Outcome) -> list[str]:
@@ -177,10 +171,10 @@ def _detection_colours(outcome: Outcome) -> list[str]:
 
 
 def _jpeg(image: Image.Image) -> bytes:
-    """Of at most ``BYTES_OF_A_PICTURE``: a coarser one, then a smaller one, where it is needed."""
+    """At most ``BYTES_OF_AN_IMAGE``: of a lower quality, then smaller, where that is needed."""
     for quality in QUALITIES:
         file = io.BytesIO()
         image.save(file, "JPEG", quality=quality, optimize=True)
-        if file.tell() <= BYTES_OF_A_PICTURE:
+        if file.tell() <= BYTES_OF_AN_IMAGE:
             return file.getvalue()
     return _jpeg(image.resize((max(1, image.width * 3 // 4), max(1, image.height * 3 // 4))))

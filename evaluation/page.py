@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from evaluation.detector_metrics import DetectorMetrics
 from evaluation.diagnosis.finding import Finding, percent
 from evaluation.galleries import CONFUSED, OTHER, RIGHT, WRONG, Gallery
 from evaluation.metrics.coco import SUMMARY_ROWS, show
-from evaluation.summary import Evaluation
 from utils.console import harmless
 
 if TYPE_CHECKING:
@@ -30,22 +30,22 @@ class Contents:
     """What a report shows.
 
     title: the detector's name. about: (label, text) facts on checkpoint, data and machine.
-    figures: name to PNG. findings: the ranked diagnosis. measured: (what, its figures), the facts
-    behind it. train_objects: objects of each class in the training images.
+    figures: PNGs by name. findings: the ranked diagnosis. facts: (what, its figures), those behind
+    the diagnosis. train_objects: objects of each class in the training images.
     """
 
     title: str
     about: Sequence[tuple[str, str]]
-    evaluation: Evaluation
+    metrics: DetectorMetrics
     figures: Mapping[str, bytes]
     galleries: Sequence[Gallery]
     findings: Sequence[Finding]
-    measured: Sequence[tuple[str, str]] = ()
+    facts: Sequence[tuple[str, str]] = ()
     train_objects: Mapping[str, int] = field(default_factory=dict)
 
 
 def render(contents: Contents) -> str:
-    """The page. Names from data sets are escaped; scripts and links to elsewhere there are none."""
+    """The page. Names from data sets are escaped; it has no script and no external link."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
@@ -63,25 +63,24 @@ def render(contents: Contents) -> str:
         "flags": _mark_flags,
     }
     environment.filters |= filters
-    evaluation = contents.evaluation
+    metrics = contents.metrics
     return environment.get_template("page.html").render(
         page=contents,
         colours={"right": RIGHT, "wrong": WRONG, "confused": CONFUSED, "other": OTHER},
-        evaluation=evaluation,
-        metrics=evaluation.metrics,
-        summary_rows=list(zip(SUMMARY_ROWS, evaluation.metrics.summary, strict=True)),
-        objects=sum(evaluation.coco.objects.values()),
-        outcome=_outcome_counts(evaluation),
-        confusions=largest_confusions(evaluation),
+        metrics=metrics,
+        coco=metrics.coco,
+        summary_rows=list(zip(SUMMARY_ROWS, metrics.coco.summary, strict=True)),
+        outcome=_outcome_counts(metrics),
+        confusions=largest_confusions(metrics),
     )
 
 
-def largest_confusions(evaluation: Evaluation) -> list[tuple[str, str, int, float]]:
-    """(true name, detected name, how often, share of the true class), the most frequent first."""
-    counts = evaluation.confusion[:-1, :-1].copy()
+def largest_confusions(metrics: DetectorMetrics) -> list[tuple[str, str, int, float]]:
+    """(annotated name, predicted name, count, share of the class), the most frequent first."""
+    counts = metrics.confusion[:-1, :-1].copy()
     np.fill_diagonal(counts, 0)
-    rows = evaluation.confusion[:-1].sum(axis=1)
-    names = evaluation.class_names
+    rows = metrics.confusion[:-1].sum(axis=1)
+    names = metrics.class_names
     order = sorted(zip(*counts.nonzero(), strict=True), key=lambda cell: -counts[cell])
     return [
         (names[t], names[k], int(counts[t, k]), counts[t, k] / rows[t])
@@ -89,9 +88,9 @@ def largest_confusions(evaluation: Evaluation) -> list[tuple[str, str, int, floa
     ]
 
 
-def _outcome_counts(evaluation: Evaluation) -> dict[str, int]:
-    """Of all objects: right, misnamed, missed; and detections that are false."""
-    matrix = evaluation.confusion
+def _outcome_counts(metrics: DetectorMetrics) -> dict[str, int]:
+    """Objects detected with their name, with another one, or missed; and false positives."""
+    matrix = metrics.confusion
     right = int(np.trace(matrix[:-1, :-1]))
     return {
         "right": right,
@@ -109,7 +108,7 @@ def _mark_flags(text: str) -> Markup:
 
 
 def _harmless(value: Any) -> Any:
-    """Names may hold signs that turn the direction of what follows; ours are no such text."""
+    """Names may contain control characters; markup of ours is left as it is."""
     return harmless(value) if type(value) is str else value
 
 

@@ -49,17 +49,18 @@ def save_detections(
         sample = dataset.readable_sample(result.image_id)
         if sample is None:
             continue
-        picture = sample.image
-        # What is drawn last is seen whole: the highest-scoring.
+        # The highest-scoring last: what is drawn last is seen whole.
         shown = result.detections.above(threshold)
         shown = shown.keep(np.argsort(shown.scores, kind="stable"))
-        objects = result.ground_truth
-        true_labels, labels = objects.labels.tolist(), shown.labels.tolist()
+        objects, labels = result.ground_truth, shown.labels.tolist()
         captions = [f"{names[k - 1]} {s:.2f}" for k, s in zip(labels, shown.scores, strict=True)]
         truth = draw_boxes(
-            picture, objects.boxes.tolist(), true_labels, [names[k - 1] for k in true_labels]
+            sample.image,
+            objects.boxes.tolist(),
+            objects.labels.tolist(),
+            [names[k - 1] for k in objects.labels],
         )
-        pairs.append((truth, draw_boxes(picture, shown.boxes.tolist(), labels, captions)))
+        pairs.append((truth, draw_boxes(sample.image, shown.boxes.tolist(), labels, captions)))
     if not pairs:
         return
     image_grid(pairs, ("ground truth", f"detections, score >= {threshold:g}")).save(path)

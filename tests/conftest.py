@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.tiny_runs import train, write_tiny_cards
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -18,6 +20,19 @@ def cards_dir() -> Path:
     if not (folder / "train_labels.csv").is_file():
         pytest.skip(f"no real cards in {folder}; set CARDS_DIR to their folder")
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_cards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_cards(tmp_path_factory.mktemp("data") / "cards")
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tiny_cards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of two epochs."""
+    output = tmp_path_factory.mktemp("runs")
+    assert train(tiny_cards, output, "--epochs", "2", crops="2steps") == 0
+    return output / "run"
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""The house's rules, read from the source: who may import whom, and that importing is no work."""
+"""The house's rules, read from the source: floors, imports without work, names and sizes."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import builtins
 import functools
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -42,6 +43,8 @@ def source_files() -> list[Path]:
 
 
 FILES = source_files()
+TESTS = sorted(path.relative_to(ROOT) for path in (ROOT / "tests").rglob("*.py"))
+MOST_LINES = 300
 each_file = pytest.mark.parametrize("file", FILES, ids=str)
 
 
@@ -61,7 +64,7 @@ def may_import(room: str, other: str) -> bool:
         return other != "main"
     if room == "example":
         return other == "model"
-    if other not in ROOMS:  # the benchmarks and the example are nobody's floor
+    if other not in ROOMS:  # the benchmarks and the example lie on no floor
         return False
     return room == other or ROOMS[other] < ROOMS[room]
 
@@ -114,6 +117,28 @@ def test_only_main_imports_a_launcher(file: Path) -> None:
 def test_only_main_and_the_launchers_see_the_config(file: Path) -> None:
     if room_of(module_of(file)) not in ("main", "launchers") and file.parts[0] != "utils":
         assert not imported_modules(tree_of(file), file) & {"utils.config", "utils.resume_config"}
+
+
+def test_no_two_modules_have_one_name() -> None:
+    names = Counter(file.stem for file in FILES if file.name != "__init__.py")
+    assert [name for name, count in names.items() if count > 1] == []
+
+
+def test_no_file_is_longer_than_300_lines() -> None:
+    """Nor a test's."""
+    lines = {file: len((ROOT / file).read_text("utf-8").splitlines()) for file in (*FILES, *TESTS)}
+    assert {str(file): count for file, count in lines.items() if count > MOST_LINES} == {}
+
+
+def test_tests_mirror_the_tree() -> None:
+    folders = {file.parent.relative_to("tests") for file in TESTS if file.name[:5] == "test_"}
+    assert [str(folder) for folder in sorted(folders) if not (ROOT / folder).is_dir()] == []
+
+
+@pytest.mark.parametrize("name", ["trainer", "monitor", "predictor", "checker"])
+def test_every_launcher_takes_a_config_and_returns_an_exit_status(name: str) -> None:
+    launch = next(n for n in tree_of(Path(f"{name}.py")).body if getattr(n, "name", "") == "launch")
+    assert ast.unparse(launch).startswith("def launch(config: Config) -> int:")
 
 
 def test_no_two_files_import_each_other() -> None:

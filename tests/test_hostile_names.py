@@ -22,13 +22,9 @@ from data import open_dataset
 from data.dataset import Annotation, Dataset
 from data.loader import make_loader
 from data.source import DataSource, describe_splits
-from evaluation import figures
-from evaluation.figures import _short
-from evaluation.galleries import galleries
+from evaluation.figures import short
 from evaluation.metrics.results import Detections
-from evaluation.page import Contents, render
 from evaluation.run_pictures import save_detections
-from evaluation.summary import evaluate
 from model.checkpoint import DetectorDescription, load_checkpoint
 from model.lightning_trainer import DetectorModule, Recipe
 from model.training.run_recorder import RunRecorder
@@ -36,8 +32,8 @@ from prediction import output_files as prediction_files
 from prediction.inference import Prediction
 from prediction.output_files import Results, csv_line
 from tests.data_sets import draw_image, write_text
-from tests.evaluation.metrics.test_coco import random_results
-from tests.evaluation.test_report import FINDING, outside
+from tests.evaluation.pages import metrics_of, outside, page_of
+from tests.image_results import random_results
 from tests.small_models import SIDE
 from utils.console import harmless, progress_bar, say, show_table
 from utils.run_folder import write_json
@@ -120,21 +116,13 @@ def test_a_name_is_shown_as_it_is_wherever_a_table_or_a_bar_has_room_for_it(
 
 
 def test_the_report_shows_hostile_names_and_is_commanded_by_none() -> None:
-    measured = evaluate(random_results(1, classes=len(NAMES)), NAMES)
-
     def picture(image_id: int) -> tuple[str, Image.Image]:
         return f"folder/{NAMES[image_id % len(NAMES)]}", Image.new("RGB", (90, 60))
 
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        pngs = {
-            name: getattr(figures, name)(measured)
-            for name in ("precision_recall", "thresholds", "confusion", "sizes")
-        }
-        shown = galleries(measured.outcomes, NAMES, picture)
-    about = [(name, name) for name in NAMES]
-    objects = dict.fromkeys(NAMES, 3)
-    page = render(Contents(NAMES[0], about, measured, pngs, shown, [FINDING], about, objects))
+        metrics = metrics_of(random_results(1, classes=len(NAMES)), NAMES)
+        page = page_of(metrics, picture, [(name, name) for name in NAMES])
     assert outside(page) == [] and not any(sign in page for sign in OBEYED)
     assert "{{7*7}}" in page and ">49<" not in page and "root:" not in page
     page.encode("utf-8")
@@ -143,7 +131,7 @@ def test_the_report_shows_hostile_names_and_is_commanded_by_none() -> None:
 @several
 @given(texts)
 def test_no_name_is_a_formula_to_matplotlib(name: str) -> None:
-    shown = _short(name)
+    shown = short(name)
     assert not is_math_text(shown) and not shown.startswith("_")
     assert shown.isprintable() and len(shown) <= 20
 

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import math
 import shlex
+import shutil
 from pathlib import Path
 
 import pytorch_lightning as pl
 
 from data.dataset import DataSplits
+from evaluation.console_report import say_findings, say_threshold
+from evaluation.detector_metrics import detector_metrics
+from evaluation.measure import measure
 from evaluation.metrics.coco import show
-from evaluation.reporter import measure, report_folder, say_findings, say_threshold, write_report
-from evaluation.run_pictures import save_curves, save_detections
+from evaluation.run_pictures import save_curves
+from evaluation.write_report import report_folder, write_report
 from model.checkpoint import load_checkpoint
 from training.lost_images import LostImages
-from utils.config import Config
 from utils.console import say
 from utils.hardware import Machine
 from utils.lightning_setup import readable_failures
@@ -23,40 +26,52 @@ from utils.run_folder import BEST, CURVES, DETECTIONS, LAST, METRICS_FILE, REPOR
 # mAP50 on its own training images from which --overfit calls the images learned, or half learned.
 LEARNED, HALF_LEARNED = 0.9, 0.3
 ENOUGH_STEPS = 300  # before, a detector from random weights has hardly left its warm-up
-GOOD_ENOUGH = 0.5  # mAP50 below it is explained at the end of a run
+GOOD_ENOUGH = 0.5  # an mAP50 below is explained at the end of a run
 
 
-def report_run(
-    config: Config, run: Path, splits: DataSplits, machine: Machine, guard: list[pl.Callback]
+def finish_run(
+    run: Path,
+    splits: DataSplits,
+    machine: Machine,
+    guard: list[pl.Callback],
+    *,
+    batch_size: int,
+    workers: int,
+    score_threshold: float | None,
+    overfit: bool,
 ) -> None:
-    """Write them for the best epoch of ``run``, measured on the validation images."""
+    """Measure the best epoch of ``run`` on the validation images and write its report.
+
+    score_threshold: the requested one, in place of the recommended. overfit: whether the training
+    was to learn its few images by heart.
+    """
     best = load_checkpoint(run / BEST)
     save_curves(run / METRICS_FILE, run / CURVES)
     module = measure(
-        best,
+        best.build_model(),
         splits.validation,
         machine,
-        batch_size=config.batch_size,
-        workers=config.workers,
-        callbacks=[*guard, LostImages(say)],
+        batch_size=batch_size,
+        workers=workers,
+        callbacks=[*guard, LostImages()],
     )
     folder = report_folder(best.path)
     with readable_failures():
-        evaluation, findings = write_report(
-            folder, best, splits, module, machine, config.score_threshold
-        )
-        save_detections(module.results, splits.validation, run / DETECTIONS, evaluation.threshold)
-    metrics = evaluation.metrics
+        metrics = detector_metrics(module.evaluation, best.threshold(score_threshold))
+        findings = write_report(folder, best, splits, module, metrics, machine)
+    if (folder / DETECTIONS).is_file():
+        shutil.copyfile(folder / DETECTIONS, run / DETECTIONS)
+    coco = metrics.coco
     say(
         "best",
-        f"epoch {best.epoch}: mAP {show(metrics.map)} ({evaluation.interval}), "
-        f"mAP50 {show(metrics.map_50)}, mAP75 {show(metrics.map_75)}",
+        f"epoch {best.epoch}: mAP {show(coco.map)} ({metrics.interval}), "
+        f"mAP50 {show(coco.map_50)}, mAP75 {show(coco.map_75)}",
     )
-    say_threshold(evaluation, best)
-    if config.overfit:
+    say_threshold(metrics, best)
+    if overfit:
         steps = best.training.get("planned_steps", math.inf)
-        say("overfit", overfit_verdict(metrics.map_50, len(splits.train), steps))
-    if config.overfit or not metrics.map_50 >= GOOD_ENOUGH:
+        say("overfit", overfit_verdict(coco.map_50, len(splits.train), steps))
+    if overfit or not coco.map_50 >= GOOD_ENOUGH:
         say_findings(findings)
     say("saved", f"{run / BEST}, {LAST}, {CURVES}, {DETECTIONS}")
     say("report", str(folder / REPORT))
@@ -69,12 +84,11 @@ def report_run(
 def overfit_verdict(map_50: float, images: int, steps: float) -> str:
     """What ``--overfit`` shows: a pipeline that cannot learn its own few images is broken.
 
-    steps: of the training; after a few nothing can be told.
+    steps: of the training; after a few there is no verdict.
     """
     if math.isnan(map_50):
         return (
-            f"nothing can be told: the {images} images show no object that counts; give a larger "
-            "--overfit"
+            f"no verdict: the {images} images show no object that counts; give a larger --overfit"
         )
     measured = f"mAP50 {show(map_50)} on the {images} images it was trained on"
     if map_50 >= LEARNED:

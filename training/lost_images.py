@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytorch_lightning as pl
@@ -10,6 +9,7 @@ from pytorch_lightning.trainer.states import TrainerFn
 
 from data.dataset import Dataset
 from data.remarks import NAMES_ALL, listed
+from utils.console import say
 from utils.errors import UserError
 
 MOST_LOST = 0.5  # of a split's images; beyond, a disk is gone and not a file
@@ -23,9 +23,8 @@ class LostImages(pl.Callback):
     Raises UserError when most of a split is gone: the checkpoints of earlier epochs are kept.
     """
 
-    def __init__(self, say: Callable[[str, str], None]) -> None:
-        self._say = say
-        self._said: dict[str, list[int]] = {"training": [], "validation": []}
+    def __init__(self) -> None:
+        self._reported: dict[str, list[int]] = {"training": [], "validation": []}
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._report("training", trainer.train_dataloader, _when(trainer))
@@ -43,13 +42,13 @@ class LostImages(pl.Callback):
                 f"{when}{len(files)} {split} images can no longer be read, e.g. "
                 f"{files[0]}; is their disk still there?"
             )
-        if lost and lost != self._said[split]:
-            self._say(
+        if lost and lost != self._reported[split]:
+            say(
                 "note",
                 f"{when}{len(files)} {split} image(s) could not be read and were left out: "
                 f"{listed(files, hint=NAMES_ALL)}",
             )
-        self._said[split] = lost
+        self._reported[split] = lost
 
 
 def _when(trainer: pl.Trainer) -> str:

@@ -1,18 +1,18 @@
-"""The callback that says, while a training goes on, why its mAP is low."""
+"""The callback that explains a low mAP while the training goes on."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 import pytorch_lightning as pl
 
 from data.dataset import DataSplits
+from evaluation.console_report import finding_lines
 from evaluation.diagnosis.facts import Facts
-from evaluation.diagnosis.facts_text import measured
-from evaluation.diagnosis.gather import diagnosis_lines, examine
+from evaluation.diagnosis.facts_text import facts_as_text
+from evaluation.diagnosis.gather import gather_facts
 from evaluation.diagnosis.rank import diagnose
-from evaluation.metrics.operating_point import score_threshold
+from evaluation.metrics.operating_point import OperatingPoints, score_threshold
 from model.lightning_trainer import DetectorModule
+from utils.console import say
 from utils.errors import first_line
 
 LOW_MAP_50 = 0.01
@@ -20,32 +20,26 @@ FIRST_EPOCH = 2  # before, nothing has been learned that could be judged
 
 
 class LowMapDiagnosis(pl.Callback):
-    """Says why, once in a run, at the first validation from epoch 2 on with mAP50 under 0.01.
+    """Prints why, once in a run, at the first validation from epoch 2 on with mAP50 below 0.01.
 
-    say: prints a line. threshold: the score from which detections would be shown. A failure of the
-    diagnosis is said in one line, and training goes on.
+    requested_threshold: the user's score threshold, else the one that the validation recommends is
+    in use. A failure of the diagnosis is one line, and training goes on.
     """
 
-    def __init__(
-        self,
-        splits: DataSplits,
-        say: Callable[[str, str], None],
-        asked_threshold: float | None = None,
-    ) -> None:
+    def __init__(self, splits: DataSplits, requested_threshold: float | None = None) -> None:
         self.splits = splits
-        self.asked_threshold = asked_threshold
-        self.said = False
-        self._say = say
+        self.requested_threshold = requested_threshold
+        self.explained = False
 
     def state_dict(self) -> dict[str, bool]:
-        return {"said": self.said}
+        return {"explained": self.explained}
 
     def load_state_dict(self, state_dict: dict[str, bool]) -> None:
-        self.said = state_dict["said"]
+        self.explained = state_dict.get("explained", False)  # an older run has none
 
     # The recorder forgets the metrics when the epoch ends, which is later than this.
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if self.said or trainer.sanity_checking or trainer.current_epoch + 1 < FIRST_EPOCH:
+        if self.explained or trainer.sanity_checking or trainer.current_epoch + 1 < FIRST_EPOCH:
             return
         if not trainer.is_global_zero:
             return
@@ -53,29 +47,29 @@ class LowMapDiagnosis(pl.Callback):
         metrics = pl_module.metrics
         if metrics is None or metrics.map_50 >= LOW_MAP_50:
             return
-        self.said = True
+        self.explained = True
         try:
             facts = self._facts(trainer, pl_module)
-            lines = diagnosis_lines(diagnose(facts))
-            lines += [f"{label}: {text}" for label, text in measured(facts)]
+            lines = finding_lines(diagnose(facts))
+            lines += [f"{label}: {text}" for label, text in facts_as_text(facts)]
         except Exception as error:
             what = f"{type(error).__name__}, {first_line(error)}"
-            self._say("diagnosis", f"mAP is low, but finding out why failed: {what}")
+            say("diagnosis", f"mAP is low, but finding out why failed: {what}")
             return
-        self._say("diagnosis", "why mAP is low, the most likely cause first:")
+        say("diagnosis", "why mAP is low, the most likely cause first:")
         for line in lines:
-            self._say("", line)
+            say("", line)
 
     def _facts(self, trainer: pl.Trainer, module: DetectorModule) -> Facts:
         training = module.training_facts()
         if "loss" in trainer.callback_metrics:
             training["loss"] = float(trainer.callback_metrics["loss"])
-        return examine(
+        return gather_facts(
             module.model,
             self.splits,
-            module.results,
-            score_threshold(self.asked_threshold, module.score_threshold),
+            module.evaluation,
+            OperatingPoints(module.evaluation),
+            score_threshold(self.requested_threshold, module.score_threshold),
             pretrained=bool(module.description.get("frozen_batch_norm")),
             training=training,
-            evaluation=module.evaluation,
         )

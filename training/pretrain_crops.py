@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytorch_lightning as pl
@@ -11,11 +13,11 @@ from torchvision.models.detection import RetinaNet
 from data.crops import crop_objects, typical_side
 from data.dataset import Dataset
 from evaluation.metrics.coco import show
-from model.training.crop_pretraining import CropClassifier, crop_loader, parse_budget
-from utils.config import Config
+from model.training.crop_pretraining import CropClassifier, crop_loader, fixed_budget
 from utils.console import is_terminal, progress_bar, say
 from utils.hardware import Machine
 from utils.lightning_setup import progress_bars, readable_failures
+from utils.options import Budget
 from utils.run_folder import write_json
 
 REPORT = "crop_pretraining.json"
@@ -23,29 +25,39 @@ SIDES = (64, 128)  # pixels of the window that the classifier sees
 HELD_OUT = 0.1  # share of the images
 
 
+@dataclass(frozen=True)
+class CropPlan:
+    """How the backbone learns from crops.
+
+    detector_steps: of the training that follows. max_rotation: degrees, either way.
+    """
+
+    budget: Budget
+    detector_steps: int
+    seed: int
+    max_rotation: float
+
+
 def pretrain_on_crops(
-    config: Config,
     model: RetinaNet,
     dataset: Dataset,
+    plan: CropPlan,
     run: Path,
     machine: Machine,
-    callbacks: list[pl.Callback],
+    callbacks: Sequence[pl.Callback],
 ) -> None:
     """Teach the backbone to classify the objects' crops, at about the size the detector sees.
 
     Trains ``model`` in place, says the held-out accuracy and writes it into the run's folder.
     """
     objects = sum(dataset.label_counts().values())
-    steps = config.epochs * math.ceil(len(dataset) / config.batch_size)
-    budget = parse_budget(config.crop_pretraining, objects, steps)
-    if budget is None or objects == 0:
+    budget = fixed_budget(plan.budget, objects, plan.detector_steps)
+    if budget.steps == 0 or objects == 0:
         return
-    low, high = SIDES
-    typical = typical_side(dataset, model.transform.max_size)
-    side = min(high, max(low, 32 * round(1.3 * typical / 32)))
+    side = _window_side(model, dataset)
     with progress_bar("cutting") as progress:
-        crops = crop_objects(dataset, round(1.5 * side), seed=config.seed, progress=progress)
-    train, held_out = crops.split(HELD_OUT, config.seed)
+        crops = crop_objects(dataset, round(1.5 * side), seed=plan.seed, progress=progress)
+    train, held_out = crops.split(HELD_OUT, plan.seed)
     say(
         "crops",
         f"the backbone first learns {len(train)} crops of {side} px for {budget}; "
@@ -58,27 +70,17 @@ def pretrain_on_crops(
         budget,
         mean=model.transform.image_mean,
         std=model.transform.image_std,
-        turn=180.0 if config.quarter_turns else 20.0,
+        turn=plan.max_rotation,
         say=say,
     )
-    trainer = pl.Trainer(
-        max_epochs=1,
-        max_steps=budget.steps or -1,
-        gradient_clip_val=10.0,
-        logger=False,
-        enable_checkpointing=False,
-        enable_model_summary=False,
-        enable_progress_bar=is_terminal(),
-        callbacks=[*progress_bars(), *callbacks],
-        **machine.trainer_options(),
-    )
+    trainer = _make_trainer(budget, machine, callbacks)
     with readable_failures():
-        trainer.fit(classifier, crop_loader(train.images, train.labels, config.seed))
+        trainer.fit(classifier, crop_loader(train.images, train.labels, plan.seed))
     accuracy = classifier.to(machine.device).accuracy(held_out.images, held_out.labels)
     say(
         "crops",
         f"{classifier.steps_done} steps in {classifier.seconds / 60:.1f} min; "
-        f"{show(accuracy)} of the {len(held_out)} held-out crops named rightly",
+        f"{show(accuracy)} of the {len(held_out)} held-out crops named correctly",
     )
     report = {
         "crops": len(train),
@@ -89,3 +91,24 @@ def pretrain_on_crops(
         "minutes": classifier.seconds / 60,
     }
     write_json(report, run / REPORT)
+
+
+def _window_side(model: RetinaNet, dataset: Dataset) -> int:
+    """Pixels: a multiple of 32, somewhat larger than a typical object as the detector sees it."""
+    smallest, largest = SIDES
+    typical = typical_side(dataset, model.transform.max_size)
+    return min(largest, max(smallest, 32 * round(1.3 * typical / 32)))
+
+
+def _make_trainer(budget: Budget, machine: Machine, callbacks: Sequence[pl.Callback]) -> pl.Trainer:
+    return pl.Trainer(
+        max_epochs=1,
+        max_steps=budget.steps or -1,
+        gradient_clip_val=10.0,
+        logger=False,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        enable_progress_bar=is_terminal(),
+        callbacks=[*progress_bars(), *callbacks],
+        **machine.trainer_options(),
+    )

@@ -8,7 +8,7 @@ from itertools import islice
 
 LONGEST_LINE = 1000  # characters: a message quotes files, which may hold a megabyte in one value
 LONGEST_LIST = 20_000  # of a message that lists, whose parts are short
-# Beyond, difflib takes its time: it compares letter with letter, and word with word.
+# difflib compares letter with letter and word with word: more of them would take long.
 LONGEST_WORD = 80
 MOST_WORDS = 1000
 
@@ -18,12 +18,12 @@ class UserError(Exception):
 
     The message is one line: the flag or file (with line or object), the value found, what was
     expected and what to do. ``main.py`` alone catches it: it prints the line and exits with 2.
-    longest: characters; of a longer message the middle is left out.
+    longest: characters; the middle of a longer message is left out.
     """
 
     def __init__(self, message: str, *, longest: int = LONGEST_LINE) -> None:
-        # torch makes the error of a loader's process anew from the text of its traceback, which
-        # ends in the class as Python prints it and the message.
+        # torch raises the error of a loader's process again, with the text of its traceback as the
+        # message; that text ends in the class as Python prints it and the original message.
         printed = f"{type(self).__module__}.{type(self).__qualname__}: "
         text = message.rsplit(printed, 1)[-1].strip()
         # A name in a file may hold a line break.
@@ -31,7 +31,7 @@ class UserError(Exception):
 
 
 def shortened(text: str, longest: int = LONGEST_LINE) -> str:
-    """The text; of more than ``longest`` characters the beginning and the end around ``...``.
+    """The text, or if it is too long its beginning and its end around ``...``.
 
     A message begins with the place of a fault and ends with what to do about it.
     """
@@ -46,8 +46,8 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     if len(word) > LONGEST_WORD:
         return ""
     words = [other for other in islice(known, MOST_WORDS) if len(other) <= LONGEST_WORD]
-    near = difflib.get_close_matches(word, words, n=1)
-    return f" (did you mean {near[0]!r}?)" if near else ""
+    closest = difflib.get_close_matches(word, words, n=1)
+    return f" (did you mean {closest[0]!r}?)" if closest else ""
 
 
 def first_line(error: BaseException) -> str:

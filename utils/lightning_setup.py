@@ -21,11 +21,11 @@ def progress_bars() -> list[pl.Callback]:
     """The callbacks of a Trainer: a bar on a terminal, none in a log file."""
     if not is_terminal():
         return []
-    # Three digits that matter, so that a learning rate is not shown as 0.000.
+    # Three significant digits: a learning rate is not shown as 0.000.
     return [RichProgressBar(theme=RichProgressBarTheme(metrics_format=".3g"))]
 
 
-# What these warn of is either said by the program itself or is as it should be.
+# These warn of what the program reports itself, or of what is as intended.
 NOT_FOR_THE_USER = (
     ".*does not have many workers.*",
     ".*exists and is not empty.*",
@@ -58,7 +58,7 @@ COMPILER = ("torch._dynamo", "torch._inductor")  # where torch.compile's own err
 def readable_failures() -> Iterator[None]:
     """Around a Trainer: too little memory, a dead loader and a full disk become UserErrors.
 
-    Ctrl-C leaves as KeyboardInterrupt; Lightning makes an exit of its own of it.
+    Ctrl-C is raised as KeyboardInterrupt; Lightning makes a SystemExit of it.
     """
     try:
         yield
@@ -78,6 +78,6 @@ def readable_failures() -> Iterator[None]:
         if "DataLoader worker" not in str(error):
             raise
         raise UserError(
-            "a process that loads images died, mostly for want of memory; give a smaller "
+            "a process that loads images died, usually for lack of memory; give a smaller "
             "--workers, 0 at the least, or more shared memory (docker run --shm-size)."
         ) from error

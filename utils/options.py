@@ -1,32 +1,25 @@
-"""The parts that the table of ``Config`` is made of: options, parsers of their texts, checks."""
+"""The parts that the table of ``Config`` is made of: commands, options, parsers, checks."""
 
 from __future__ import annotations
 
 import math
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from enum import Enum
 from typing import Any
 
 from utils.errors import did_you_mean
 
 
-@dataclass(frozen=True)
-class Option:
-    """What the command line needs to know of one field of ``Config``.
+class Command(Enum):
+    """What the program is to do; the value is how a message names it."""
 
-    parse: text of the flag to value; raises ValueError with what was expected.
-    check: says in words what is wrong with a value, or nothing. is_switch: the flag alone, with
-    no value after it, means True.
-    """
-
-    help: str
-    parse: Callable[[str], Any]
-    short: str = ""
-    group: str = ""
-    metavar: str = ""
-    check: Callable[[Any], str | None] | None = None
-    is_switch: bool = False
+    TRAIN = "-t True"
+    RESUME = "--resume"
+    MONITOR = "-l"
+    PREDICT = "--predict"
+    CHECK = "--check"
 
 
 def parse_bool(text: str) -> bool:
@@ -62,16 +55,80 @@ def parse_text(text: str) -> str:
     return text
 
 
-HOW_LONG = re.compile(r"(?P<number>\d+(\.\d+)?)\s*(?P<unit>m|min|minutes?|steps?)?")
+@dataclass(frozen=True)
+class Budget:
+    """How long to train: so many steps, or minutes of wall time; with neither, as is fitting.
+
+    No steps are no training. As a text it is what ``parse`` reads.
+    """
+
+    steps: int | None = None
+    minutes: float | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Budget:
+        """``auto``, ``off``, minutes (``3``, ``0.5``) or steps (``400steps``)."""
+        word = text.strip().lower()
+        if word in ("auto", "off"):
+            return cls(steps=0 if word == "off" else None)
+        form = r"(?P<number>\d+(\.\d+)?)\s*(m|min|minutes?|(?P<steps>steps?))?"
+        match = re.fullmatch(form, word)
+        number = float(match["number"]) if match else 0.0
+        if match is None or not 0 < number < math.inf:
+            raise ValueError("expected auto, off, minutes such as 3, or steps such as 400steps")
+        return cls(steps=max(1, int(number))) if match["steps"] else cls(minutes=number)
+
+    @property
+    def is_auto(self) -> bool:
+        return self.steps is None and self.minutes is None
+
+    def progress(self, step: int, seconds: float) -> float:
+        """0 at the start, 1 when the budget is spent."""
+        if self.steps is not None:
+            return step / max(1, self.steps)
+        assert self.minutes is not None
+        return seconds / (60 * self.minutes)
+
+    def __str__(self) -> str:
+        if self.minutes is not None:
+            return f"{self.minutes:.12g} min"
+        return "auto" if self.steps is None else f"{self.steps} steps" if self.steps else "off"
 
 
-def parse_how_long(text: str) -> str:
-    """``auto``, ``off``, minutes (``3``, ``0.5``) or steps (``400steps``)."""
-    word = text.strip().lower()
-    match = HOW_LONG.fullmatch(word)
-    if word in ("auto", "off") or (match and float(match["number"]) > 0):
-        return word
-    raise ValueError("expected auto, off, minutes such as 3, or steps such as 400steps")
+PARSERS: dict[str, Callable[[str], Any]] = {
+    "bool": parse_bool,
+    "int": parse_int,
+    "float": parse_float,
+    "str": parse_text,
+    "Budget": Budget.parse,
+}
+
+
+@dataclass(frozen=True)
+class Option:
+    """What the command line needs to know of one field of ``Config``.
+
+    parse: text of the flag to value; raises ValueError with what was expected. By default the
+    parser of the field's type. commands: which use it; another refuses it. With RESUME the value
+    may change when a run goes on. check: says in words what is wrong with a value, or nothing.
+    is_switch: the flag alone, with no value after it, means True.
+    """
+
+    help: str
+    group: str = ""
+    commands: tuple[Command, ...] = tuple(Command)
+    check: Callable[[Any], str | None] | None = None
+    parse: Callable[[str], Any] = parse_text
+    short: str = ""
+    metavar: str = ""
+    is_switch: bool = False
+
+    def of_type(self, annotation: str) -> Option:
+        """With the parser of the field's type, ``int`` or ``int | None``, unless it has its own."""
+        kind = annotation.removesuffix(" | None")
+        parse = PARSERS[kind] if self.parse is parse_text else self.parse
+        metavar = "BOOL" if kind == "bool" else self.metavar
+        return replace(self, parse=parse, metavar=metavar)
 
 
 def one_of(*choices: str) -> Callable[[str], str]:
@@ -93,9 +150,9 @@ def at_least(low: float, unit: str = "") -> Callable[[Any], str | None]:
     return check
 
 
-def more_than(low: float, unit: str = "") -> Callable[[Any], str | None]:
+def more_than(low: float) -> Callable[[Any], str | None]:
     def check(value: Any) -> str | None:
-        return None if value > low else f"expected more than {low:g}{unit}"
+        return None if value > low else f"expected more than {low:g}"
 
     return check
 

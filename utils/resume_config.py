@@ -6,55 +6,42 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from utils.config import Config, flag_of
+from utils.config import NEW_DETECTOR, Config, flag_of, options
 from utils.errors import UserError
+from utils.options import Command
 from utils.run_folder import CONFIG_FILE, find_last, read_json
-
-# Where and how a run computes may change when it goes on; what it computes may not.
-MAY_CHANGE = frozenset(
-    {
-        "path",
-        "device",
-        "gpu",
-        "workers",
-        "train",
-        "resume",
-        "epochs",
-        "cache",
-        "cache_folder",
-        "compile",
-        "precision",
-        "on_bad_image",
-        "max_megapixels",
-        "delay_time",
-        "high_temp",
-        "low_temp",
-        "max_pause",
-        "score_threshold",
-        "debug",
-    }
-)
 
 
 def resumed_config(given: Mapping[str, Any]) -> Config:
     """The ``config.json`` of the run ``given["resume"]``, with the flags that may change.
 
-    Raises UserError, naming both values, for a flag that would make it another run.
+    Raises UserError, naming both values, for a flag that would make it another run. What the run
+    left to its checkpoint (``NEW_DETECTOR``) is compared with the checkpoint, by who loads it.
     """
     run = find_last(Path(given["resume"])).parent
+    started = _started_config(run)
+    changes = {}
+    for name, value in given.items():
+        before, commands = getattr(started, name), options()[name].commands
+        if Command.RESUME in commands or (before is None and name in NEW_DETECTOR):
+            changes[name] = value
+        elif Command.TRAIN in commands and before != value:
+            was = "without it" if before is None else f"with {before}"
+            raise UserError(
+                f"{flag_of(name)} {value}: the run {run} was started {was}; leave the flag out, or "
+                "start a new run with -t True -l."
+            )
+    # The checkpoint remembers the data set's absolute path; the saved one may be relative.
+    return Config(**{**vars(started), "path": None, **changes})
+
+
+def _started_config(run: Path) -> Config:
     saved = read_json(run / CONFIG_FILE)
     if isinstance(saved.get("cache"), str):  # what runs called it before images were cached
         saved["cache_folder"] = saved.pop("cache")
-    for name, value in given.items():
-        if name not in MAY_CHANGE and saved.get(name) != value:
-            raise UserError(
-                f"{flag_of(name)} {value}: the run {run} was started with {saved.get(name)}; leave "
-                "the flag out, or start a new run with -t True -l."
-            )
     try:
-        # The checkpoint remembers the data set's absolute path; the saved one may be relative.
-        return Config(**{**saved, "path": None, **given})
-    except TypeError as error:
+        return Config.from_plain(saved)
+    except (TypeError, ValueError) as error:
         raise UserError(
             f"{run / CONFIG_FILE}: written by another version of the program ({error}); start a "
             f"new run with -t True -l {run}/last.pth."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 from collections.abc import Mapping
@@ -41,13 +42,11 @@ def create_run_folder(output: Path, stem: str) -> Path:
 
 
 def make_folder(folder: Path) -> Path:
-    """The folder, made where it is not there. Raises UserError where that cannot be."""
+    """The folder, made if necessary. Raises UserError where that is impossible."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
-        raise UserError(
-            f"--output {folder}: is a file, or lies in one, and no folder; give a folder."
-        ) from None
+        raise UserError(f"--output {folder}: is a file, or lies in one; give a folder.") from None
     except OSError as error:
         raise UserError(
             f"--output {folder}: the folder cannot be made ({error}); give one that can be "
@@ -57,9 +56,9 @@ def make_folder(folder: Path) -> Path:
 
 
 def refuse_inside(folder: Path, source: Path, what: str, flag: str = "--output") -> None:
-    """Raise UserError where results would be written into the user's own folder ``source``.
+    """Raise UserError where results would be written into ``source``, a folder of the user's.
 
-    what: the folder's name in the message. Links are followed, and names compared as the disk does.
+    what: how the message names it. Links are followed, and names compared as the disk does.
     """
     resolved = folder.resolve()
     for parent in (resolved, *resolved.parents):
@@ -82,20 +81,20 @@ def find_last(run: Path) -> Path:
 
 
 def write_text(text: str, path: Path) -> None:
-    """As UTF-8, whole or not at all, as everything in a run folder."""
+    """As UTF-8, whole or not at all, like every file of a run's folder."""
     aside = path.with_name(f".{path.name}")
-    # A path may hold bytes that are no UTF-8; they become JSON's escapes.
+    # Bytes of a path that are not UTF-8 become escapes, which JSON knows too.
     aside.write_bytes(text.encode("utf-8", "backslashreplace"))
     os.replace(aside, path)
 
 
 def write_json(content: Mapping[str, Any], path: Path) -> None:
-    """Raises ValueError for nan, which is no JSON."""
+    """Raises ValueError for nan, which JSON does not have."""
     write_text(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n", path)
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Raises UserError naming the file when it is missing or no JSON object."""
+    """Raises UserError naming the file when it is missing or does not hold a JSON object."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
@@ -106,18 +105,16 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def write_metrics(rows: list[dict[str, Any]], path: Path) -> None:
-    """One row an epoch, as CSV; absent values are empty."""
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    aside = path.with_name(f".{path.name}")
-    with open(aside, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, names)
-        writer.writeheader()
-        writer.writerows(rows)
-    os.replace(aside, path)
+    """One row per epoch, as CSV; absent values are empty."""
+    table = io.StringIO(newline="")
+    writer = csv.DictWriter(table, list(dict.fromkeys(name for row in rows for name in row)))
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(table.getvalue(), path)
 
 
 def read_metrics(path: Path) -> list[dict[str, float]]:
-    """The rows of ``write_metrics``; empty values are nan. Empty without a file.
+    """The rows of ``write_metrics``, none without a file; empty values are nan.
 
     Raises UserError naming the file when it holds anything but numbers.
     """

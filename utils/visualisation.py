@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from utils.console import harmless
 
-# Okabe and Ito's palette (jfly.uni-koeln.de/color), told apart by colour-blind readers too.
+# Okabe and Ito's palette (jfly.uni-koeln.de/color), which colour-blind readers can distinguish.
 COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7", "#FFFFFF")
 CAPTION_HEIGHT = 18
 GAP = 6
@@ -18,7 +18,7 @@ LONGEST_CAPTION = 60  # characters; the name of a class is untrusted text
 
 
 def colour_of(label: int) -> str:
-    """One colour a class; label is 1..K."""
+    """One colour per class; label is 1..K."""
     return COLOURS[(label - 1) % len(COLOURS)]
 
 
@@ -31,10 +31,10 @@ def draw_boxes(
 ) -> Image.Image:
     """A copy of the image with its boxes.
 
-    boxes: (N, 4) xyxy, absolute pixels of the image. labels: (N,), choose the colour.
-    captions: N texts, drawn at the boxes' upper left corners; of a long one the middle is left out,
-    and control characters are shown as their codes. colours: N of the form ``#RRGGBB``, instead of
-    the labels'.
+    boxes: (N, 4) xyxy, absolute pixels of the image. labels: (N,), 1..K.
+    captions: N texts, drawn at the boxes' upper left corners; the middle of a long one is left out,
+    and control characters are shown as their codes. colours: N of the form ``#RRGGBB``; by default
+    those of the labels.
     """
     drawn = image.convert("RGB")
     pen = ImageDraw.Draw(drawn)
@@ -57,7 +57,7 @@ def draw_boxes(
 
 
 def _fit(caption: str) -> str:
-    """One line, short enough to be drawn; at its end stands the score."""
+    """One line, short enough to be drawn; its end, which is kept, has the score."""
     if len(caption) > LONGEST_CAPTION:
         caption = f"{caption[: LONGEST_CAPTION - 12]}...{caption[-9:]}"
     return harmless(caption)
@@ -70,12 +70,12 @@ def image_grid(
     pairs_across: int = 3,
     side: int = 260,
 ) -> Image.Image:
-    """Pairs of pictures side by side in a grid, each scaled to fit ``side`` pixels.
+    """Pairs of images side by side in a grid, each scaled to fit ``side`` pixels.
 
-    rows: (left, right) pictures of a pair. titles: what is left and what is right in each pair.
-    The cells are as high as the highest scaled picture.
+    rows: (left, right) images of a pair. titles: of the left and of the right image of each pair.
+    The cells are as high as the highest scaled image.
     """
-    fitted = [tuple(_shrunk(picture, side) for picture in pair) for pair in rows]
+    fitted = [tuple(_shrunk(image, side) for image in pair) for pair in rows]
     tallest = max((p.height for pair in fitted for p in pair), default=side)
     pair_width, pair_height = 2 * side + GAP, tallest + CAPTION_HEIGHT
     across = max(1, min(pairs_across, len(rows)))
@@ -87,16 +87,16 @@ def image_grid(
     for number, pair in enumerate(fitted):
         x = (number % across) * (pair_width + 2 * GAP) + GAP
         y = (number // across) * (pair_height + 2 * GAP) + GAP
-        for picture, title in zip(pair, titles, strict=True):
+        for image, title in zip(pair, titles, strict=True):
             pen.text((x + 2, y), title, fill="#E8EAED", font=font)
-            offset = ((side - picture.width) // 2, (tallest - picture.height) // 2)
-            grid.paste(picture, (x + offset[0], y + CAPTION_HEIGHT + offset[1]))
+            offset = ((side - image.width) // 2, (tallest - image.height) // 2)
+            grid.paste(image, (x + offset[0], y + CAPTION_HEIGHT + offset[1]))
             x += side + GAP
     return grid
 
 
-def _shrunk(picture: Image.Image, side: int) -> Image.Image:
-    copy = picture.copy()
+def _shrunk(image: Image.Image, side: int) -> Image.Image:
+    copy = image.copy()
     copy.thumbnail((side, side))
     return copy
 
@@ -104,9 +104,9 @@ def _shrunk(picture: Image.Image, side: int) -> Image.Image:
 def draw_curves(
     panels: Mapping[str, Mapping[str, Sequence[float]]], epochs: Sequence[int], path: Path
 ) -> None:
-    """Curves over epochs as a PNG: one panel a title, one line a name.
+    """Curves over epochs as a PNG: one panel per title, one line per name.
 
-    panels: title to (name to one value an epoch; nan where there was none).
+    panels: title to (name to one value per epoch; nan where there is none).
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

@@ -1,7 +1,7 @@
 """Which objects have an anchor: measured on the anchors that the model itself makes.
 
-The loss of a RetinaNet calls an anchor an object from IoU 0.5 on
-(https://arxiv.org/abs/1708.02002); an object without such an anchor is hardly learned.
+RetinaNet's loss trains an anchor on an object from IoU 0.5 on (https://arxiv.org/abs/1708.02002);
+an object without such an anchor is hardly learned.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import copy
 import math
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -19,41 +20,88 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import FrozenBatchNorm2d
 
-from evaluation.diagnosis.anchor_coverage import AnchorFit, AnchorTrial, LevelFit
 from model.efficient_retinanet import LEVELS
 from model.network.resnet_retinanet import ANCHOR_SIZES
 
 MATCH = 0.5  # IoU
 CHUNK = 8192  # boxes at a time, which bounds the memory
-# Flags are tried when more of the boxes than this lack an anchor.
-WORTH_A_TRIAL = 0.05
-TRIED_PICTURES = 100
-TRIED_SIZES = (1, 2)  # times the image size
-TRIED_SCALES = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0)  # times the anchor scale
+# Other flags are tried when a larger share of the boxes than this lacks an anchor.
+TRIALS_FROM = 0.05
+TRIAL_IMAGES = 100
+TRIAL_SIZES = (1, 2)  # times the image size
+TRIAL_SCALES = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0)  # times the anchor scale
 
 Size = tuple[int, int]
 
 
-def anchor_fit(
-    model: RetinaNet, boxes: Sequence[Any], sizes: Sequence[tuple[int, int]]
-) -> AnchorFit:
+@dataclass(frozen=True)
+class LevelFit:
+    """One level of the pyramid.
+
+    stride: pixels from one anchor location to the next, as the model sees an image. sides: of its
+    anchors, the square root of the area, in the same pixels, ascending. without_anchor: share of
+    all boxes that have no anchor of IoU 0.5 on this level. best_here: share of all boxes whose best
+    anchor is on this level and has IoU 0.5; of equally good levels the finest counts.
+    """
+
+    stride: int
+    sides: tuple[float, ...]
+    without_anchor: float
+    best_here: float
+
+
+@dataclass(frozen=True)
+class AnchorTrial:
+    """What other flags would give. without_anchor: share of the boxes of a sample of the images."""
+
+    image_size: int
+    anchor_scale: float
+    without_anchor: float
+
+
+@dataclass(frozen=True)
+class AnchorFit:
+    """Shares are fractions 0..1 of all boxes, nan without a box.
+
+    without_anchor: no anchor of any level reaches IoU 0.5. It is the sum of too_small (smaller than
+    every anchor), too_large (larger than every anchor) and odd_shape (neither: their shape, or
+    their position between the anchors). median_side: square root of the area of the median box, in
+    pixels as the model sees it. smallest_side, largest_side: those of the anchors. image_size,
+    anchor_scale: the flags measured. trials: other flags, measured only where boxes lack an anchor.
+    """
+
+    boxes: int
+    without_anchor: float
+    too_small: float
+    too_large: float
+    odd_shape: float
+    median_side: float
+    smallest_side: float
+    largest_side: float
+    image_size: int
+    anchor_scale: float
+    levels: tuple[LevelFit, ...]
+    trials: tuple[AnchorTrial, ...] = ()
+
+
+def anchor_fit(model: RetinaNet, boxes: Sequence[Any], sizes: Sequence[Size]) -> AnchorFit:
     """How many of the boxes have an anchor of IoU 0.5 after the model's own resizing.
 
-    boxes: one (N, 4) tensor or array an image, xyxy, pixels of the image; N may be 0. sizes:
+    boxes: one (N, 4) tensor or array per image, xyxy, pixels of the image; N may be 0. sizes:
     (width, height) of each image. The model, its weights and the random state stay as they are;
     nothing is computed on its device.
     """
-    pictures = [
+    images = [
         (torch.as_tensor(rows, dtype=torch.float32).detach().cpu().reshape(-1, 4), size)
         for rows, size in zip(boxes, sizes, strict=True)
         if len(rows)
     ]
-    gauge = _Gauge(model, pictures)
-    best, sides = gauge.measure()
+    meter = _AnchorMeter(model, images)
+    best, sides = meter.measure()
     lacking = best.amax(dim=0) < MATCH
-    smallest, largest = gauge.anchor_sides()
+    anchors = torch.cat([_sides(cells) for cells in meter.generator.cell_anchors])
+    smallest, largest = float(anchors.min()), float(anchors.max())
     image_size, scale = int(model.transform.max_size), _anchor_scale(model)
-    trials = gauge.trials(image_size, scale) if _share(lacking) > WORTH_A_TRIAL else ()
     return AnchorFit(
         boxes=len(sides),
         without_anchor=_share(lacking),
@@ -65,28 +113,29 @@ def anchor_fit(
         largest_side=largest,
         image_size=image_size,
         anchor_scale=scale,
-        levels=gauge.levels(best),
-        trials=trials,
+        levels=meter.levels(best),
+        trials=meter.trials(image_size, scale) if _share(lacking) > TRIALS_FROM else (),
     )
 
 
-class _Gauge:
-    """Measures the boxes of some pictures against a model's anchors."""
+class _AnchorMeter:
+    """Measures the boxes of a list of images against a model's anchors."""
 
-    def __init__(self, model: RetinaNet, pictures: Sequence[tuple[Tensor, Size]]) -> None:
-        self.pictures = pictures
+    def __init__(self, model: RetinaNet, images: Sequence[tuple[Tensor, Size]]) -> None:
+        self.images = images
         self.transform = model.transform
-        # A generator keeps the anchors of its last device: the model's own is left alone.
+        # A generator keeps the anchors of its last device, so that the model's is not used.
         self.generator = copy.deepcopy(model.anchor_generator)
-        self._backbone = _without_data(model.backbone)
-        self._maps: dict[int, list[int]] = {}
+        self._backbone = shapes_only(model.backbone)
+        self._map_sides: dict[int, list[int]] = {}
 
     def measure(
         self, generator: AnchorGenerator | None = None, enlarged: int = 1, every: int = 1
     ) -> tuple[Tensor, Tensor]:
         """float64 (levels, N), the best IoU of each box, and (N,), its side in model pixels.
 
-        generator: by default the model's. enlarged: times the image size. every: which pictures.
+        generator: by default the model's. enlarged: factor of the image size. every: step through
+        the images.
         """
         generator = generator or self.generator
         groups = self._resized(enlarged, every)
@@ -101,47 +150,42 @@ class _Gauge:
 
     def trials(self, image_size: int, anchor_scale: float) -> tuple[AnchorTrial, ...]:
         """The boxes without an anchor under other flags."""
-        own, every = self.generator, math.ceil(len(self.pictures) / TRIED_PICTURES)
-        found = []
-        for enlarged in TRIED_SIZES:
-            # The default is always among them, however far from it the model is.
-            for factor in sorted({*TRIED_SCALES, 1 / anchor_scale}):
-                sizes = tuple(tuple(factor * side for side in level) for level in own.sizes)
-                other = type(own)(sizes, own.aspect_ratios)
+        generator, every = self.generator, math.ceil(len(self.images) / TRIAL_IMAGES)
+        trials = []
+        for enlarged in TRIAL_SIZES:
+            # The default scale is always among them, however far from it the model is.
+            for factor in sorted({*TRIAL_SCALES, 1 / anchor_scale}):
+                sizes = tuple(tuple(factor * side for side in level) for level in generator.sizes)
+                other = type(generator)(sizes, generator.aspect_ratios)
                 best, _ = self.measure(other, enlarged, every)
                 lacking = _share(best.amax(dim=0) < MATCH)
-                found.append(AnchorTrial(image_size * enlarged, anchor_scale * factor, lacking))
-        return tuple(found)
+                trials.append(AnchorTrial(image_size * enlarged, anchor_scale * factor, lacking))
+        return tuple(trials)
 
     def levels(self, best: Tensor) -> tuple[LevelFit, ...]:
         """best: as ``measure`` gives it."""
         side = self._padded((self.transform.max_size,) * 2)[0]
-        maps = self._map_sides(side)
         matched = best >= MATCH
-        # The first of equals is the finest level.
-        own = best.argmax(dim=0)
+        best_level = best.argmax(dim=0)  # of equals the first, which is the finest level
         return tuple(
             LevelFit(
-                stride=side // maps[level],
+                stride=side // map_side,
                 sides=tuple(sorted({round(s, 1) for s in _sides(cells).tolist()})),
                 without_anchor=_share(~matched[level]),
-                best_here=_share(matched[level] & (own == level)),
+                best_here=_share(matched[level] & (best_level == level)),
             )
-            for level, cells in enumerate(self.generator.cell_anchors)
+            for level, (cells, map_side) in enumerate(
+                zip(self.generator.cell_anchors, self._sides_of_maps(side), strict=True)
+            )
         )
 
-    def anchor_sides(self) -> tuple[float, float]:
-        """The smallest and the largest, the square root of the area in pixels."""
-        sides = torch.cat([_sides(cells) for cells in self.generator.cell_anchors])
-        return float(sides.min()), float(sides.max())
-
     def _resized(self, enlarged: int, every: int) -> dict[Size, Tensor]:
-        """The boxes, float64 (N, 4), as the model resizes them, by the padded size they lie in."""
+        """The boxes, float64 (N, 4), as the model resizes them, grouped by padded image size."""
         transform = copy.copy(self.transform)
         transform.max_size = enlarged * transform.max_size
         transform.min_size = tuple(enlarged * side for side in transform.min_size)
         groups: dict[Size, list[Tensor]] = defaultdict(list)
-        for rows, (width, height) in self.pictures[::every]:
+        for rows, (width, height) in self.images[::every]:
             image = torch.empty(3, height, width, device="meta")
             image, target = transform.resize(image, {"boxes": rows})
             groups[self._padded(image.shape[-2:])].append(target["boxes"].double())
@@ -152,22 +196,21 @@ class _Gauge:
         height, width = self.transform.batch_images([image]).shape[-2:]
         return int(height), int(width)
 
-    def _map_sizes(self, padded: Size) -> list[Size]:
-        """(height, width) of each feature map of an image of this size."""
-        return list(zip(*(self._map_sides(side) for side in padded), strict=True))
+    def _sides_of_maps(self, side: int) -> list[int]:
+        """Height of each feature map for this image height; the same holds for widths.
 
-    def _map_sides(self, side: int) -> list[int]:
-        """Of each feature map; of a network of convolutions each side follows from its own."""
-        if side not in self._maps:
+        In a network of convolutions the one does not depend on the other.
+        """
+        if side not in self._map_sides:
             with torch.no_grad():
                 maps = self._backbone(torch.empty(1, 3, side, side, device="meta"))
-            self._maps[side] = [int(m.shape[-1]) for m in maps.values()]
-        return self._maps[side]
+            self._map_sides[side] = [int(m.shape[-1]) for m in maps.values()]
+        return self._map_sides[side]
 
     def _grids(self, generator: AnchorGenerator, padded: Size) -> list[Tensor]:
         """The anchors of each level, float64 (H, W, A, 4), xyxy in pixels of the padded image."""
-        maps = self._map_sizes(padded)
-        # Tensors without a channel: the generator asks for nothing but their shapes.
+        maps = list(zip(*map(self._sides_of_maps, padded), strict=True))
+        # Tensors without a channel: the generator uses nothing but their shapes.
         images = ImageList(torch.empty(1, 0, *padded), [padded])
         anchors = generator(images, [torch.empty(1, 0, *size) for size in maps])[0].double()
         kinds = generator.num_anchors_per_location()
@@ -176,12 +219,12 @@ class _Gauge:
         return [part.view(h, w, n, 4) for part, (h, w), n in parts]
 
 
-def _without_data(module: nn.Module) -> nn.Module:
+def shapes_only(module: nn.Module) -> nn.Module:
     """A copy, in evaluation mode, that computes shapes only; it takes no memory for weights."""
     memo: dict[int, Any] = {}
     for part in module.modules():
         if isinstance(part, (nn.BatchNorm2d, FrozenBatchNorm2d)):
-            # It changes no shape, and is most of the time without a device to compute on.
+            # It changes no shape, and takes most of the time on the meta device.
             memo[id(part)] = nn.Identity()
     for parameter in module.parameters():
         memo[id(parameter)] = nn.Parameter(parameter.detach().to("meta"), requires_grad=False)
@@ -191,10 +234,10 @@ def _without_data(module: nn.Module) -> nn.Module:
 
 
 def _best_iou(boxes: Tensor, grid: Tensor) -> Tensor:
-    """float64 (N,): of boxes (N, 4) over anchors (H, W, A, 4), one kind of them in each location.
+    """float64 (N,): the best IoU of each of (N, 4) boxes with anchors (H, W, A, 4).
 
-    The anchors of a kind form a regular grid, so the nearest in x and in y overlaps most: a look at
-    A anchors a box and not at H * W * A.
+    The anchors of one shape form a regular grid, so that the nearest in x and in y overlaps most:
+    each box is compared with A anchors and not with H * W * A.
     """
     x1, y1, x2, y2 = boxes.unbind(dim=1)
     across = _overlap(x1, x2, grid[0, :, :, 0], grid[0, :, :, 2])
@@ -202,12 +245,12 @@ def _best_iou(boxes: Tensor, grid: Tensor) -> Tensor:
     common = across * down
     cells = grid[0, 0]
     areas = (cells[:, 2] - cells[:, 0]) * (cells[:, 3] - cells[:, 1])
-    own = ((x2 - x1) * (y2 - y1))[:, None]
-    return (common / (own + areas - common)).amax(dim=1)
+    box_areas = ((x2 - x1) * (y2 - y1))[:, None]
+    return (common / (box_areas + areas - common)).amax(dim=1)
 
 
 def _overlap(low: Tensor, high: Tensor, lows: Tensor, highs: Tensor) -> Tensor:
-    """(N, A): of intervals (N,) with the nearest of (L, A), which lie in regular steps."""
+    """(N, A): overlap of N intervals with the nearest of (L, A), which are evenly spaced."""
     first, last = (lows[0] + highs[0]) / 2, (lows[-1] + highs[-1]) / 2
     step = ((last - first) / max(1, len(lows) - 1)).clamp(min=1e-9)
     nearest = (((low + high) / 2)[:, None] - first) / step
@@ -227,6 +270,6 @@ def _anchor_scale(model: RetinaNet) -> float:
     return sizes[0][0] / base
 
 
-def _share(rows: Tensor) -> float:
-    """Of a bool (N,); nan for N = 0."""
-    return float(rows.double().mean()) if len(rows) else math.nan
+def _share(mask: Tensor) -> float:
+    """The share that is true in a bool (N,); nan for N = 0."""
+    return float(mask.double().mean()) if len(mask) else math.nan

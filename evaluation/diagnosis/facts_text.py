@@ -1,10 +1,10 @@
-"""The facts behind a diagnosis, as lines to be read beside it."""
+"""The facts behind a diagnosis, as text to be read beside it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from evaluation.diagnosis.anchor_coverage import AnchorFit
+from evaluation.diagnosis.anchor_fit import AnchorFit
 from evaluation.diagnosis.facts import Facts
 from evaluation.diagnosis.finding import listed, number, percent
 from evaluation.metrics.coco import show
@@ -12,8 +12,8 @@ from evaluation.metrics.coco import show
 CLASSES_LISTED = 30
 
 
-def measured(facts: Facts) -> list[tuple[str, str]]:
-    """(what, its figures), in the order in which a detector is asked for them."""
+def facts_as_text(facts: Facts) -> list[tuple[str, str]]:
+    """(what, its figures): anchors first, then detections, data and training."""
     fit = facts.anchors
     t = facts.threshold
     return [
@@ -21,8 +21,8 @@ def measured(facts: Facts) -> list[tuple[str, str]]:
         *(_levels(fit) if fit else ()),
         (
             "recall",
-            f"{show(facts.recall_any)} of the objects whatever the name, "
-            f"{show(facts.recall_named)} under their name, from score 0.05 on",
+            f"{show(facts.recall_any)} of the objects by detections of any class, "
+            f"{show(facts.recall_named)} by those of the correct class, from score 0.05 on",
         ),
         (
             "detections",
@@ -54,33 +54,31 @@ def _anchors(fit: AnchorFit) -> str:
 def _levels(fit: AnchorFit) -> list[tuple[str, str]]:
     return [
         (
-            f"level {place}, stride {level.stride}",
+            f"level {position}, stride {level.stride}",
             f"anchors of {', '.join(f'{side:.0f}' for side in level.sides)} px: "
             f"{percent(level.without_anchor)} of the boxes have none of IoU 0.5 here, "
             f"{percent(level.best_here)} have their best one here",
         )
-        for place, level in enumerate(fit.levels, start=1)
+        for position, level in enumerate(fit.levels, start=1)
     ]
 
 
 def _histogram(counts: Mapping[str, int]) -> str:
-    total = number(sum(counts.values()), "object")
-    return (
-        f"{total}: {listed((f'{name} {count}' for name, count in counts.items()), CLASSES_LISTED)}"
-    )
+    classes = listed((f"{name} {count}" for name, count in counts.items()), CLASSES_LISTED)
+    return f"{number(sum(counts.values()), 'object')}: {classes}"
 
 
 def _training(training: Mapping[str, float]) -> str:
-    words = {
+    texts = {
         "learning_rate": "learning rate up to {:.2g}",
         "steps": "{:.0f} steps done",
         "planned_steps": "{:.0f} planned",
         "warmup_steps": "warm-up of {:.0f}",
-        "images": "{:.0f} images an epoch",
+        "images": "{:.0f} images per epoch",
         "loss": "loss {:.3f}",
     }
-    known = [text.format(training[key]) for key, text in words.items() if key in training]
-    return ", ".join(known) or "the checkpoint does not say"
+    known = [text.format(training[key]) for key, text in texts.items() if key in training]
+    return ", ".join(known) or "unknown: the checkpoint does not contain it"
 
 
 def _parameters(facts: Facts) -> str:

@@ -1,4 +1,4 @@
-"""One thing that a diagnosis says, and how it puts figures and names into words."""
+"""One finding of a diagnosis, and how figures and names are put into words."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LONGEST_NAME = 40
 class Finding:
     """severity: fraction 0..1, an estimate of the share of the objects that is lost by it.
 
-    title: names the cause, in plain words. evidence: one sentence with the figures that were
+    title: the cause, in plain words. evidence: one sentence with the figures that were
     measured. advice: one sentence, what to do. Names of classes in them are untrusted text.
     """
 
@@ -24,7 +24,7 @@ class Finding:
 
 
 def percent(fraction: float) -> str:
-    """``0.974`` to ``97 %``; what is measured is not rounded to nothing or to everything."""
+    """``0.974`` to ``97 %``; only exact values give 0 % and 100 %."""
     if math.isnan(fraction):
         return "n/a"
     if 0 < fraction < 0.01:

@@ -63,12 +63,16 @@ def class_average_precision(
     precision: (thresholds, recalls, classes), -1 for a class without objects.
     """
     return {
-        name: (mean(precision[:, :, k]), mean(precision[0, :, k]), mean(precision[5, :, k]))
+        name: (
+            mean_measured(precision[:, :, k]),
+            mean_measured(precision[0, :, k]),
+            mean_measured(precision[5, :, k]),
+        )
         for k, name in enumerate(class_names)
     }
 
 
-def mean(values: np.ndarray) -> float:
+def mean_measured(values: np.ndarray) -> float:
     """Of the values that are not -1; nan if there are none."""
     measured = values[values > -1]
     return float(measured.mean()) if measured.size else math.nan

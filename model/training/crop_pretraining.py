@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import pytorch_lightning as pl
@@ -20,7 +19,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from model.training.recipe import warmup_cosine
 from utils.errors import UserError
-from utils.options import HOW_LONG, parse_how_long
+from utils.options import Budget
 
 BATCH_SIZE = 48
 LEARNING_RATE = 2e-3
@@ -30,45 +29,17 @@ AUTO_SHARE = 4  # most steps on crops for each step of the detector, which costs
 LINE_EVERY = 100  # steps
 
 
-@dataclass(frozen=True)
-class Budget:
-    """How long to train: a number of steps, or minutes of wall time."""
+def fixed_budget(budget: Budget, num_crops: int, detector_steps: int) -> Budget:
+    """The budget with a number of steps where it is automatic.
 
-    steps: int | None = None
-    minutes: float | None = None
-
-    def progress(self, step: int, seconds: float) -> float:
-        """0 at the start, 1 when the budget is spent."""
-        if self.steps is not None:
-            return step / max(1, self.steps)
-        assert self.minutes is not None
-        return seconds / (60 * self.minutes)
-
-    def __str__(self) -> str:
-        return f"{self.steps} steps" if self.steps is not None else f"{self.minutes:g} min"
-
-
-def parse_budget(text: str, num_crops: int, detector_steps: int) -> Budget | None:
-    """``auto``, ``off``, minutes (``3``, ``0.5``) or steps (``400steps``); None for ``off``.
-
-    ``auto`` shows each of ``num_crops`` crops often enough to be learned, but stays in proportion
-    to the ``detector_steps`` that follow. Raises UserError for anything else.
+    Each of ``num_crops`` crops is shown often enough to be learned, but training on them stays in
+    proportion to the ``detector_steps`` that follow.
     """
-    try:
-        word = parse_how_long(text)
-    except ValueError as error:
-        raise UserError(f"--crop-pretraining {text}: {error}.") from None
-    if word == "off":
-        return None
-    if word == "auto":
-        low, high = AUTO_STEPS
-        wanted = min(AUTO_EPOCHS * num_crops // BATCH_SIZE, AUTO_SHARE * detector_steps)
-        return Budget(steps=min(high, max(low, wanted)))
-    match = HOW_LONG.fullmatch(word)
-    assert match is not None
-    number = float(match["number"])
-    in_steps = (match["unit"] or "").startswith("step")
-    return Budget(steps=max(1, int(number))) if in_steps else Budget(minutes=number)
+    if not budget.is_auto:
+        return budget
+    fewest, most = AUTO_STEPS
+    steps = min(AUTO_EPOCHS * num_crops // BATCH_SIZE, AUTO_SHARE * detector_steps)
+    return Budget(steps=min(most, max(fewest, steps)))
 
 
 class CropBatches(IterableDataset):

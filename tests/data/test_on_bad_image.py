@@ -12,8 +12,8 @@ import pytest
 import monitor
 import trainer
 from data.source import DataSource
-from main import read_config
 from model.checkpoint import Checkpoint, DetectorDescription
+from utils.config import Config
 
 
 class Opened(Exception):
@@ -22,15 +22,15 @@ class Opened(Exception):
 
 @pytest.mark.parametrize("launcher", [trainer, monitor])
 @pytest.mark.parametrize(
-    ("flags", "remembered", "skips"),
+    ("flag", "remembered", "skips"),
     [
-        ((), True, True),
-        (("--on-bad-image", "fail"), True, False),
-        (("--on-bad-image", "skip"), False, True),
+        (None, True, True),
+        ("fail", True, False),
+        ("skip", False, True),
     ],
 )
 def test_a_given_flag_wins_over_what_a_checkpoint_remembers(
-    flags: tuple[str, ...],
+    flag: str | None,
     remembered: bool,
     skips: bool,
     launcher: ModuleType,
@@ -45,7 +45,7 @@ def test_a_given_flag_wins_over_what_a_checkpoint_remembers(
     checkpoint = Checkpoint(tmp_path / "best.pth", description, {}, 1, {})
     monkeypatch.setattr(launcher, "load_checkpoint", lambda *_: checkpoint)
     monkeypatch.setattr(DataSource, "open_for_run", stop)
-    mode = ("-t", "True") if launcher is trainer else ()
+    config = Config(train=launcher is trainer, load="best.pth", on_bad_image=flag)
     with pytest.raises(Opened) as caught:
-        launcher.launch(read_config([*mode, "-l", "best.pth", *flags]))
+        launcher.launch(config)
     assert caught.value.args[0] == DataSource(str(tmp_path), skip_bad_images=skips)

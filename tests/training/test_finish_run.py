@@ -1,4 +1,4 @@
-"""What the last lines of a training run say."""
+"""The last lines of a training run."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from training.finish_run import overfit_verdict
         (0.6, "is not there yet"),
         (0.1, "does not learn"),
         (0.0, "does not learn"),
-        (math.nan, "nothing can be told"),
+        (math.nan, "no verdict"),
     ],
 )
-def test_overfitting_says_whether_anything_can_be_learned(map_50: float, verdict: str) -> None:
+def test_overfitting_shows_whether_anything_can_be_learned(map_50: float, verdict: str) -> None:
     line = overfit_verdict(map_50, 8, 900)
     assert verdict in line and "8 images" in line and "\n" not in line
 

@@ -1,4 +1,4 @@
-"""Images that are deleted or damaged while a run goes on: left out, said, and no reason to stop."""
+"""Images that are deleted or damaged during a run: left out, reported, and no reason to stop."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def dataset(tmp_path: Path) -> Dataset:
 
 
 class Vandal(pl.Callback):
-    """Takes images away when the second epoch begins, after all of them were looked at."""
+    """Damages images when the second epoch begins, after all of them were probed."""
 
     def __init__(self, paths: Sequence[Path]) -> None:
         self.paths = paths
@@ -50,10 +50,15 @@ class Vandal(pl.Callback):
                 path.write_bytes(path.read_bytes()[:99])
 
 
+def notes(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """The texts of the printed notes."""
+    lines = capsys.readouterr().out.splitlines()
+    return [line.split(maxsplit=1)[1] for line in lines if line.startswith("note ")]
+
+
 def fit(
     dataset: Dataset, lost: Sequence[int], *, workers: int = 0, epochs: int = 2
-) -> tuple[list[str], DetectorModule]:
-    said: list[str] = []
+) -> DetectorModule:
     validation = dataset.with_transform(None).subset(range(COUNT))
     module = DetectorModule(build(), NAMES, Recipe())
     trainer = pl.Trainer(
@@ -64,25 +69,22 @@ def fit(
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
-        callbacks=[
-            Vandal([dataset.path(i) for i in lost]),
-            LostImages(lambda label, text: said.append(text)),
-        ],
+        callbacks=[Vandal([dataset.path(i) for i in lost]), LostImages()],
     )
     trainer.fit(
         module,
         make_loader(dataset, 2, workers=workers),
         make_loader(validation, 2, workers=workers),
     )
-    return said, module
+    return module
 
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_run_goes_on_without_the_images_and_says_once_which(
-    dataset: Dataset, workers: int
+    dataset: Dataset, workers: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    said, module = fit(dataset, [0, 1], workers=workers, epochs=3 - workers)
-    validation, training = sorted(said, key=lambda text: "training" in text)
+    module = fit(dataset, [0, 1], workers=workers, epochs=3 - workers)
+    validation, training = sorted(notes(capsys), key=lambda text: "training" in text)
     assert "epoch 2: 2 training image(s) could not be read and were left out" in training
     assert "epoch 2: 2 validation image(s)" in validation
     assert str(dataset.path(0)) in training and str(dataset.path(1)) in training
@@ -100,24 +102,23 @@ def test_where_most_images_are_gone_the_run_ends_in_a_line(dataset: Dataset) -> 
     assert "\n" not in str(caught.value)
 
 
-def validate(dataset: Dataset, lost: Sequence[int]) -> list[str]:
+def validate(dataset: Dataset, lost: Sequence[int]) -> None:
     """As a monitor does."""
-    said: list[str] = []
     trainer = pl.Trainer(
         accelerator="cpu",
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
-        callbacks=[LostImages(lambda label, text: said.append(text))],
+        callbacks=[LostImages()],
     )
     for row in lost:
         dataset.path(row).unlink()
     trainer.validate(DetectorModule(build(), NAMES), make_loader(dataset, 2), verbose=False)
-    return said
 
 
-def test_a_monitor_speaks_of_no_epoch(dataset: Dataset) -> None:
-    assert validate(dataset, [1]) == [
+def test_a_monitor_speaks_of_no_epoch(dataset: Dataset, capsys: pytest.CaptureFixture[str]) -> None:
+    validate(dataset, [1])
+    assert notes(capsys) == [
         "1 validation image(s) could not be read and were left out: " + str(dataset.path(1))
     ]
 
@@ -148,7 +149,7 @@ def test_what_was_left_out_is_known_behind_a_transform_and_a_subset_has_its_own(
     assert few[SampleKey(0, 0)] is None and few.unreadable.tolist() == [True, False]
 
 
-def test_asked_for_by_its_number_a_missing_image_is_an_error(dataset: Dataset) -> None:
+def test_requested_by_its_number_a_missing_image_is_an_error(dataset: Dataset) -> None:
     dataset.path(2).unlink()
     with pytest.raises(UserError, match="the image is missing"):
         dataset[2]

@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from utils.console import harmless, is_terminal, progress_bar, say, show_table
-from utils.lightning_setup import readable_failures
 
 EVIL = [
     ("clear\x1b[2Jscreen", "clear\\x1b[2Jscreen"),
@@ -101,11 +100,3 @@ def test_a_log_file_gets_no_progress_bar(capsys: pytest.CaptureFixture[str]) -> 
 def test_a_terminal_gets_a_progress_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
     assert is_terminal()
-
-
-def test_ctrl_c_leaves_a_lightning_trainer_as_an_interrupt() -> None:
-    """Lightning would end the program by itself, with a status of its own."""
-    with pytest.raises(KeyboardInterrupt), readable_failures():
-        raise SystemExit(1)
-    with pytest.raises(ValueError, match="a bug"), readable_failures():
-        raise ValueError("a bug")

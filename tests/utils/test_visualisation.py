@@ -119,7 +119,7 @@ def expected_size(across: int, down: int, side: int) -> tuple[int, int]:
     ("pairs", "across", "down"), [(0, 1, 1), (1, 1, 1), (2, 2, 1), (3, 3, 1), (4, 3, 2), (12, 3, 4)]
 )
 def test_a_grid_is_as_large_as_its_pairs_need(pairs: int, across: int, down: int) -> None:
-    grid = image_grid([(grey(90, 90), grey(90, 90))] * pairs, ("truth", "found"), side=50)
+    grid = image_grid([(grey(90, 90), grey(90, 90))] * pairs, ("truth", "detections"), side=50)
     assert grid.size == expected_size(across, down, 50)
 
 
@@ -133,8 +133,7 @@ def test_every_picture_of_a_grid_is_whole_and_in_its_place() -> None:
     grid = pixels(image_grid(rows, ("", ""), side=40))
     cell_width, cell_height = 2 * 40 + 3 * GAP, 40 + CAPTION_HEIGHT + 2 * GAP
     for number, (picture, colour) in enumerate(zip(pictures, colours, strict=True)):
-        there = (grid == colour).all(axis=2)
-        ys, xs = there.nonzero()
+        ys, xs = (grid == colour).all(axis=2).nonzero()
         scale = min(1, 40 / max(picture.size))
         area = max(1, picture.width * scale) * max(1, picture.height * scale)
         assert len(xs) == pytest.approx(area, rel=0.1)

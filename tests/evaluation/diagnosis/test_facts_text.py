@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 import math
 
-from evaluation.diagnosis.anchor_coverage import AnchorFit, LevelFit
+from evaluation.diagnosis.anchor_fit import AnchorFit, LevelFit
 from evaluation.diagnosis.facts import Facts, ParameterFacts, ThresholdFacts
-from evaluation.diagnosis.facts_text import measured
+from evaluation.diagnosis.facts_text import facts_as_text
 
 FIT = AnchorFit(
     boxes=20,
@@ -38,29 +38,27 @@ FACTS = Facts(
 )
 
 
-def test_every_fact_is_there_with_its_figure() -> None:
-    said = dict(measured(FACTS))
-    assert "25 % of 20 training boxes" in said["anchors"] and "20 % smaller" in said["anchors"]
-    assert "larger" not in said["anchors"] and "31 px" in said["anchors"]
-    assert "32, 40, 51 px: 40 % of the boxes have none" in said["level 1, stride 8"]
-    assert "85 %" in said["level 2, stride 16"] and "15 %" in said["level 2, stride 16"]
-    assert "0.750 of the objects whatever the name, 0.500 under" in said["recall"]
-    assert said["detections"].startswith("40 from score 0.05 on, 0 from the threshold in use, 0.50")
-    assert said["training labels"] == "20 objects: ace 12, king 8"
-    assert said["validation labels"] == "4 objects: ace 3, king 1"
-    assert said["training"] == "learning rate up to 0.001, 30 steps done, 300 planned"
-    assert (
-        said["parameters"].startswith("10.20 of 14.20 M train")
-        and "0.00 of 4.00 M" in (said["parameters"])
-    )
+def test_every_fact_has_its_figure() -> None:
+    texts = dict(facts_as_text(FACTS))
+    assert "25 % of 20 training boxes" in texts["anchors"] and "20 % smaller" in texts["anchors"]
+    assert "larger" not in texts["anchors"] and "31 px" in texts["anchors"]
+    assert "32, 40, 51 px: 40 % of the boxes have none" in texts["level 1, stride 8"]
+    assert "85 %" in texts["level 2, stride 16"] and "15 %" in texts["level 2, stride 16"]
+    assert texts["recall"].startswith("0.750 of the objects by detections of any class, 0.500 by")
+    assert texts["detections"].startswith("40 from score 0.05 on, 0 from the threshold in use, 0.5")
+    assert texts["training labels"] == "20 objects: ace 12, king 8"
+    assert texts["validation labels"] == "4 objects: ace 3, king 1"
+    assert texts["training"] == "learning rate up to 0.001, 30 steps done, 300 planned"
+    assert texts["parameters"].startswith("10.20 of 14.20 M train")
+    assert "0.00 of 4.00 M" in texts["parameters"]
 
 
-def test_what_is_unknown_is_said_to_be() -> None:
+def test_what_is_unknown_is_named_so() -> None:
     facts = dataclasses.replace(
         FACTS, anchors=None, recall_any=math.nan, highest_score=math.nan, training={}
     )
-    said = dict(measured(facts))
-    assert said["anchors"] == "no training box to measure"
-    assert "n/a" in said["recall"] and "n/a" in said["detections"]
-    assert said["training"] == "the checkpoint does not say"
-    assert not any("level" in label for label in said)
+    texts = dict(facts_as_text(facts))
+    assert texts["anchors"] == "no training box to measure"
+    assert "n/a" in texts["recall"] and "n/a" in texts["detections"]
+    assert texts["training"] == "unknown: the checkpoint does not contain it"
+    assert not any("level" in label for label in texts)

@@ -15,70 +15,37 @@ from model.training import crop_pretraining
 from model.training.crop_pretraining import (
     AUTO_SHARE,
     AUTO_STEPS,
-    Budget,
     CropBatches,
     CropClassifier,
     central_views,
     crop_loader,
-    parse_budget,
+    fixed_budget,
     random_views,
 )
 from tests.small_models import SIDE, build
 from utils.errors import UserError
+from utils.options import Budget
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 
 # --- budgets ---
 
 
-@pytest.mark.parametrize(
-    ("text", "budget"),
-    [
-        ("off", None),
-        ("OFF", None),
-        ("3", Budget(minutes=3)),
-        ("0.5", Budget(minutes=0.5)),
-        ("3m", Budget(minutes=3)),
-        ("3 min", Budget(minutes=3)),
-        ("1 minute", Budget(minutes=1)),
-        (" 2.5 minutes ", Budget(minutes=2.5)),
-        ("400steps", Budget(steps=400)),
-        ("400 Steps", Budget(steps=400)),
-        ("1 step", Budget(steps=1)),
-    ],
-)
-def test_a_budget_is_minutes_or_steps_or_off(text: str, budget: Budget | None) -> None:
-    assert parse_budget(text, 500, 1000) == budget
+def test_only_an_automatic_budget_is_decided_by_the_data() -> None:
+    for budget in (Budget(steps=0), Budget(steps=400), Budget(minutes=3)):
+        assert fixed_budget(budget, 500, 1000) == budget
 
 
 def test_auto_grows_with_the_number_of_crops_between_two_bounds() -> None:
     def steps(crops: int, detector_steps: int = 10_000) -> int:
-        budget = parse_budget("auto", crops, detector_steps)
-        assert budget is not None and budget.steps is not None
-        return budget.steps
+        steps = fixed_budget(Budget(), crops, detector_steps).steps
+        assert steps is not None
+        return steps
 
     assert steps(0) == steps(1) == AUTO_STEPS[0]
     assert AUTO_STEPS[0] < steps(500) < steps(800) < AUTO_STEPS[1]
     assert steps(1_000_000) == AUTO_STEPS[1]
     assert steps(1_000_000, detector_steps=40) == AUTO_SHARE * 40
-
-
-@pytest.mark.parametrize("text", ["", "0", "0steps", "-3", "three", "3h", "nan", "1e3", "3 4"])
-def test_anything_else_is_an_error_that_names_flag_value_and_forms(text: str) -> None:
-    with pytest.raises(UserError, match="^--crop-pretraining .*expected auto, off") as error:
-        parse_budget(text, 500, 1000)
-    assert text in str(error.value)
-    assert "\n" not in str(error.value)
-
-
-def test_progress_goes_from_0_to_1_by_steps_or_by_time() -> None:
-    steps, minutes = Budget(steps=400), Budget(minutes=2)
-    assert [steps.progress(step, 1e6) for step in (0, 100, 400)] == [0, 0.25, 1]
-    assert [minutes.progress(10**6, seconds) for seconds in (0, 30, 120)] == [0, 0.25, 1]
-
-
-def test_a_budget_says_its_unit() -> None:
-    assert [str(Budget(steps=400)), str(Budget(minutes=0.5))] == ["400 steps", "0.5 min"]
 
 
 # --- batches ---

@@ -1,0 +1,57 @@
+"""``docs/architecture.md`` is complete: each file has its line, and each path leads to a file."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+from tests.conftest import ROOT
+from tests.repository import repository_files
+
+PAGE = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+LISTED = re.findall(r"^- `([^`]+)` — \S.*$", PAGE, re.MULTILINE)
+# What looks like a path of the repository: a folder, or a file with a folder or a suffix of ours.
+PATH = re.compile(r"(?:[\w.-]+/)+(?:[\w-]+\.\w+)?|\w+\.py")
+
+
+def holds_only_a_docstring(path: Path) -> bool:
+    body = ast.parse((ROOT / path).read_text(encoding="utf-8")).body
+    return path.name == "__init__.py" and all(isinstance(node, ast.Expr) for node in body)
+
+
+def test_every_file_is_listed_once_and_every_listed_file_exists() -> None:
+    product = {
+        str(path)
+        for path in repository_files()
+        if path.parts[0] != "tests" and not (path.suffix == ".py" and holds_only_a_docstring(path))
+    }
+    assert len(LISTED) == len(set(LISTED))
+    assert product - set(LISTED) == set()
+    assert {path for path in LISTED if not (ROOT / path).is_file()} == set()
+
+
+def test_every_helper_of_the_tests_is_listed() -> None:
+    helpers = {
+        str(path)
+        for path in repository_files()
+        if path.parts[0] == "tests" and len(path.parts) == 2 and not path.name.startswith("test_")
+    }
+    assert helpers <= set(LISTED)
+
+
+def test_a_file_is_listed_under_its_folder() -> None:
+    sections = re.split(r"^### ", PAGE.split("## The tree")[1], flags=re.MULTILINE)[1:]
+    for section in sections:
+        heading, *lines = section.splitlines()
+        folder = heading.strip("`/") if heading.startswith("`") else ""
+        for path in re.findall(r"^- `([^`]+)`", "\n".join(lines), re.MULTILINE):
+            parent = str(Path(path).parent)
+            assert parent == folder or (not folder and parent in (".", ".ci")), path
+
+
+def test_every_path_in_the_text_exists() -> None:
+    spans = re.findall(r"`([^`\n]+)`", PAGE)
+    paths = {span for span in spans if PATH.fullmatch(span)}
+    assert len(paths) > len(LISTED)
+    assert {path for path in paths if not (ROOT / path).exists()} == set()

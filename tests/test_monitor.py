@@ -1,0 +1,88 @@
+"""The monitor of a checkpoint on a data set that it was not trained on."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from torchvision.models.detection import RetinaNet
+
+import monitor
+from data.dataset import Dataset
+from evaluation.metrics.coco import CocoEvaluation
+from evaluation.metrics.results import Detections, GroundTruth, ImageResult
+from model.checkpoint import DetectorDescription, write_whole
+from model.lightning_trainer import DetectorModule
+from tests.data_sets import write_cards
+from utils.config import Config
+
+NAMES = ("ace", "king")
+
+
+@pytest.fixture
+def foreign_cards(tmp_path: Path) -> Path:
+    pictures = {f"{i}.png": [(NAMES[i % 2], 8, 8, 40, 44)] for i in range(12)}
+    return write_cards(tmp_path / "cards", pictures, pictures)
+
+
+def detect_at(score: float) -> Any:
+    """In place of ``measure``: a detector that finds every object, all with this score."""
+
+    def measure(model: RetinaNet, dataset: Dataset, *_: Any, **__: Any) -> DetectorModule:
+        module = DetectorModule(model, NAMES)
+        results = []
+        for row, annotation in enumerate(dataset.annotations):
+            labels = np.array(dataset.labels(row), np.int64)
+            truth = GroundTruth(annotation.boxes, labels, annotation.difficult)
+            scores = np.full(len(labels), score, np.float32)
+            results.append(ImageResult(row, truth, Detections(annotation.boxes, scores, labels)))
+        module.evaluation = CocoEvaluation(results, NAMES)
+        return module
+
+    return measure
+
+
+@pytest.mark.parametrize(
+    ("requested", "stored", "shown"),
+    [(None, 0.33, "0.33"), (0.41, 0.33, "0.41"), (None, None, "0.50")],
+)
+def test_every_place_of_a_report_shows_the_same_threshold(
+    foreign_cards: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    requested: float | None,
+    stored: float | None,
+    shown: str,
+) -> None:
+    """It is the one that prediction uses, though another one is the best on these images."""
+    description = DetectorDescription("efficientnet-b0", NAMES, 64, anchor_scale=0.25)
+    checkpoint = {
+        "detector": description.as_plain(),
+        "weights": description.build().state_dict(),
+        "score_threshold": stored,
+    }
+    write_whole(checkpoint, tmp_path / "best.pth")
+    monkeypatch.setattr(monitor, "measure", detect_at(0.2))
+    config = Config(
+        load=str(tmp_path / "best.pth"),
+        path=str(foreign_cards),
+        output=str(tmp_path / "report"),
+        score_threshold=requested,
+        device="cpu",
+    )
+    monitor.launch(config)
+    out = capsys.readouterr().out
+    page = (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
+    numbers = json.loads((tmp_path / "report" / "metrics.json").read_text())
+    assert f"at score {shown})" in out and "pycocotools: equal" in out
+    assert "No detection passes the score threshold" in numbers["diagnosis"][0]["title"]
+    in_use = [numbers["at_threshold"]["threshold"], numbers["measured"]["threshold"]["value"]]
+    in_use += re.findall(r"threshold in use,? (0\.\d+)", out + page)
+    in_use += re.findall(r"(?:at|from) score (0\.\d+)|At (0\.\d+): precision", page)[0]
+    assert {f"{float(value):.2f}" for value in in_use if value} == {shown}
+    assert numbers["recommended_score_threshold"] == 0.12
