@@ -43,4 +43,10 @@ class Detector:
             losses, detections = losses_and_detections(
                 self._model, images, targets if self.losses else None
             )
-        return losses, [Detections.from_tensors(detection) for detection in detections]
+        # Torchvision's heads leave bfloat16, which NumPy does not have.
+        return losses, [
+            Detections.from_tensors(
+                {"boxes": d["boxes"].float(), "scores": d["scores"].float(), "labels": d["labels"]}
+            )
+            for d in detections
+        ]

@@ -53,3 +53,14 @@ def test_bytes_are_detected_as_fractions_by_any_retinanet(model: RetinaNet, prec
         ((of_bytes,), (of_fractions,)) = (detector([x])[1] for x in (image, image.float() / 255))
         assert len(of_bytes) > 0
         np.testing.assert_array_equal(of_bytes.boxes, of_fractions.boxes)
+
+
+def test_heads_that_leave_bfloat16_give_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Torchvision's do where none of our kernels replaces them, as on a graphics card."""
+    monkeypatch.setattr("model.detector.for_inference", lambda model, *_, **__: model.eval())
+    theirs = retinanet_resnet50_fpn(
+        weights=None, weights_backbone=None, num_classes=7, score_thresh=0.0
+    )
+    detector = Detector(theirs, Machine(torch.device("cpu"), "bf16"))
+    [detections] = detector(pictures((64, 64)))[1]
+    assert detections.scores.dtype == detections.boxes.dtype == np.float32
