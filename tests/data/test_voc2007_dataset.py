@@ -182,10 +182,3 @@ def test_a_list_may_hold_flags_paths_and_extensions(tmp_path: Path) -> None:
     pictures = {"a": [CAT], "b": [CAT], "my cat 1": [CAT], "d": [CAT]}
     lists = {"train": ["a  1", "a", "C:\\x\\b.jpg", "", "my cat 1"], "val": ["d -1"]}
     assert split_ids(write_voc(tmp_path, pictures, lists)) == (["a", "b", "my cat 1"], ["d"])
-
-
-def test_a_missing_image_is_an_error_that_lists_it(tmp_path: Path) -> None:
-    write_voc(tmp_path, FOUR, ALL_LISTS)
-    (tmp_path / "JPEGImages" / "000002.jpg").unlink()
-    missing = "1 annotation file(s) without their image: Annotations/000002.xml"
-    assert missing in refusal(tmp_path)
