@@ -12,7 +12,7 @@ from pathlib import Path
 
 from data.dataset import Annotation
 from data.reading.base import LayoutDataset, Reading
-from data.reading.box_parsing import make_box, parse_size
+from data.reading.box_parsing import make_box
 from data.reading.coco_files import choose_files, find_files, image_index
 from data.reading.coco_json import (
     Entry,
@@ -21,7 +21,7 @@ from data.reading.coco_json import (
     corners_of,
     id_of,
     load_coco,
-    number_text,
+    size_of,
     text_of,
 )
 from data.reading.folder import Folder
@@ -123,7 +123,7 @@ def _images(
                     "or restore the folders that tell them apart."
                 )
             owner[image] = key
-            size = parse_size(number_text(row.get("width")), number_text(row.get("height")))
+            size = size_of(row)
             images[key] = _Image(image, ImageObjects(where, size), ImageObjects(where, size))
     return images
 

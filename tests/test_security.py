@@ -633,7 +633,7 @@ def test_pictures_are_opened_in_one_place() -> None:
     benchmark reads as the original did."""
     sources = [p for p in ROOT.rglob("*.py") if "tests" not in p.parts and ".venv" not in p.parts]
     opening = {p.relative_to(ROOT).as_posix() for p in sources if "Image.open(" in p.read_text()}
-    assert opening == {"data/image_files/decode.py", "images/draw.py", "benchmarks/other_works.py"}
+    assert opening == {"data/picture_files.py", "images/draw.py", "benchmarks/other_works.py"}
 
 
 def test_a_picture_beside_the_bomb_is_read(tmp_path: Path) -> None:
