@@ -1,4 +1,4 @@
-"""Predict: a checkpoint's detector on a person's own pictures, drawn and as JSON and CSV."""
+"""Predict: a checkpoint's detector on a person's own images, drawn and as JSON and CSV."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from pathlib import Path
 
 import torch
 
-from data.image_files.find import ImageFiles, describe_others, find_images
+from data.image_files.find import describe_others, find_images
 from model.checkpoint import Checkpoint, load_checkpoint
 from model.efficient_retinanet import describe_parameters
 from prediction.inference import Prediction, predict
-from prediction.output_files import COCO_RESULTS, DRAWN, OBJECTS, PICTURES, Results
+from prediction.output_files import COCO_RESULTS, DRAWN, IMAGES, OBJECTS, Results
 from utils.config import Config
 from utils.console import is_terminal, progress_bar, say
 from utils.errors import UserError
@@ -23,17 +23,17 @@ from utils.lightning_setup import quieten_libraries, readable_failures
 from utils.run_folder import create_run_folder, make_folder, refuse_inside
 
 MODEL_THRESHOLD = 0.05
-LINE_EVERY = 500  # pictures, where there is no terminal for a bar
+LINE_EVERY = 500  # images, where there is no terminal for a bar
 
 
 def launch(config: Config) -> int:
     """Detect objects in ``config.predict``, an image or a folder, with ``config.load``.
 
-    Writes annotated pictures, ``predictions.json`` (COCO results), ``predictions.csv`` and
-    ``images.csv`` (one row a picture) into ``config.output``, by default a new folder beside the
-    checkpoint. Returns the exit status, 1 if a picture could not be read. Raises UserError for a
-    file that is no checkpoint, a path without pictures, flags that contradict the checkpoint and an
-    output folder that holds results or lies in the folder of the pictures.
+    Writes annotated images, ``predictions.json`` (COCO results), ``predictions.csv`` and
+    ``images.csv`` (one row per image) into ``config.output``, by default a new folder beside the
+    checkpoint. Returns the exit status, 1 if an image could not be read. Raises UserError for a
+    file that is no checkpoint, a path without images, flags that contradict the checkpoint and an
+    output folder that holds results or lies in the folder of the images.
     """
     quieten_libraries()
     machine = Machine.choose(config.device, config.precision)
@@ -42,7 +42,7 @@ def launch(config: Config) -> int:
         model_name=config.model, image_size=config.image_size, anchor_scale=config.anchor_scale
     )
     source = Path(config.predict or "").expanduser()
-    found = find_images(source)
+    images = find_images(source)
     threshold = checkpoint.threshold(config.score_threshold)
     model = checkpoint.build_model(min(MODEL_THRESHOLD, threshold))
     folder = _output_folder(config.output, checkpoint.path.parent, source)
@@ -50,11 +50,13 @@ def launch(config: Config) -> int:
     say("model", f"{name}: {describe_parameters(model)}, epoch {checkpoint.epoch}")
     say("device", str(machine))
     say("threshold", f"{threshold:g}, {_origin(config, checkpoint)}")
-    _say_found(found)
+    say("pictures", f"{len(images.paths)} in {images.root}{describe_others(images.others)}")
+    for unlisted, reason in images.unlisted:
+        say("failed", f"{unlisted}: {reason}")
 
     predictions = predict(
         model,
-        found.paths,
+        images.paths,
         checkpoint.description.class_names,
         score_threshold=threshold,
         batch_size=config.batch_size,
@@ -63,72 +65,66 @@ def launch(config: Config) -> int:
         keep_images=True,
     )
     with readable_failures():
-        results = Results(folder, found.names)
+        results = Results(folder, images.names)
     start = time.monotonic()
     try:
         with readable_failures(), _resting(config, machine.device) as rest:
-            _write_all(predictions, results, found, config.batch_size, rest)
+            _write_all(predictions, results, len(images.paths), config.batch_size, rest)
     except (KeyboardInterrupt, UserError):
         kept = "what was found until then is in" if results.whole() else "parts may be left in"
-        say("stopped", f"after {results.pictures} of {len(found.paths)} pictures; {kept} {folder}")
+        say("stopped", f"after {results.images} of {len(images.paths)} pictures; {kept} {folder}")
         raise
-    failed = results.failed + len(found.unlisted)
-    speed = results.pictures / (time.monotonic() - start)
+    failed = results.failed + len(images.unlisted)
+    speed = results.images / (time.monotonic() - start)
     say(
         "done",
-        f"pictures {results.pictures}, objects {results.objects}, failed {failed}; {speed:.1f} "
+        f"pictures {results.images}, objects {results.objects}, failed {failed}; {speed:.1f} "
         "images/s with reading and drawing",
     )
     if not results.objects:
         say("note", f"no score reaches {threshold:g}; a lower --score-threshold shows weaker ones")
-    say("saved", f"{folder}: {DRAWN}/, {COCO_RESULTS}, {OBJECTS}, {PICTURES}")
+    say("saved", f"{folder}: {DRAWN}/, {COCO_RESULTS}, {OBJECTS}, {IMAGES}")
     return 1 if failed else 0
 
 
 def _write_all(
     predictions: Iterator[Prediction],
     results: Results,
-    found: ImageFiles,
+    total: int,
     batch_size: int,
     rest: Callable[[], None],
 ) -> None:
-    total = len(found.paths)
+    """Write every prediction into the results; ``rest`` is called after every batch."""
     with progress_bar("detecting") as progress, results:
         for prediction in predictions:
             results.add(prediction)
             if prediction.error:
                 say("failed", f"{prediction.source}: {prediction.error}")
-            progress(results.pictures, total)
-            if results.pictures % LINE_EVERY == 0 and not is_terminal():
-                say("progress", f"{results.pictures} of {total} pictures")
-            if results.pictures % batch_size == 0:
+            progress(results.images, total)
+            if results.images % LINE_EVERY == 0 and not is_terminal():
+                say("progress", f"{results.images} of {total} pictures")
+            if results.images % batch_size == 0:
                 rest()
-
-
-def _say_found(found: ImageFiles) -> None:
-    say("pictures", f"{len(found.paths)} in {found.root}{describe_others(found.others)}")
-    for folder, reason in found.unlisted:
-        say("failed", f"{folder}: {reason}")
 
 
 def _origin(config: Config, checkpoint: Checkpoint) -> str:
     if config.score_threshold is not None:
-        return "as --score-threshold says"
+        return "from --score-threshold"
     if checkpoint.score_threshold is not None:
         return "recommended by the checkpoint's validation"
     return "the default: the checkpoint recommends none"
 
 
-def _output_folder(asked: str | None, beside: Path, source: Path) -> Path:
-    """An empty place for the results, outside the folder of the pictures."""
-    if asked is None:
+def _output_folder(requested: str | None, beside: Path, source: Path) -> Path:
+    """An empty place for the results, outside the folder of the images."""
+    if requested is None:
         refuse_inside(beside, source, "the pictures")
         resolved = source.resolve()
         name = resolved.stem if resolved.is_file() else resolved.name
         return create_run_folder(beside, f"predict-{name}" if name else "predict")
-    folder = Path(asked)
+    folder = Path(requested)
     refuse_inside(folder, source, "the pictures")
-    taken = [name for name in (DRAWN, COCO_RESULTS, OBJECTS, PICTURES) if (folder / name).exists()]
+    taken = [name for name in (DRAWN, COCO_RESULTS, OBJECTS, IMAGES) if (folder / name).exists()]
     if taken:
         raise UserError(
             f"--output {folder}: holds {', '.join(taken)} already, which would be overwritten; "

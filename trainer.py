@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from pathlib import Path
 
 import pytorch_lightning as pl
@@ -15,8 +16,7 @@ from model.lightning_trainer import DetectorModule, Recipe
 from model.network.retinanet import BatchedRetinaNet
 from model.training.run_recorder import RunRecorder
 from training.finish_run import finish_run
-from training.fit import Schedule, fit, make_trainer
-from training.loaders import Loading
+from training.fit import FitSettings, fit
 from training.lost_images import LostImages
 from training.low_map import LowMapDiagnosis
 from training.pretrain_crops import CropPlan, pretrain_on_crops
@@ -54,19 +54,11 @@ def launch(config: Config) -> int:
     write_json(chosen.as_plain(), run / CONFIG_FILE)
     say("run", str(run))
 
-    steps_per_epoch = -(-len(splits.train) // config.batch_size)
     guard = make_guard(
         config.gpu, config.delay_time, config.high_temp, config.low_temp, config.max_pause
     )
-    watch = [LowMapDiagnosis(splits, config.score_threshold), LostImages()]
-    trainer = make_trainer(
-        run,
-        Schedule(config.epochs, config.val_every, config.gradient_clip, steps_per_epoch),
-        machine,
-        [*guard, *watch, RunRecorder(run, description, say)],
-    )
     if start is None and not description.frozen_batch_norm:
-        plan = _crop_plan(config, config.epochs * steps_per_epoch)
+        plan = _crop_plan(config, len(splits.train))
         pretrain_on_crops(model, splits.train, plan, run, machine, guard)
     elif start is None and not config.crop_pretraining.is_auto:
         say("note", "the backbone's weights are pretrained: --crop-pretraining has no effect")
@@ -75,7 +67,9 @@ def launch(config: Config) -> int:
     )
     if config.compile:
         model.compile_network()
-    fit(trainer, module, _loading(config, description, machine).loaders(splits), run, last)
+    watch = [LowMapDiagnosis(splits, config.score_threshold), LostImages()]
+    callbacks = [*guard, *watch, RunRecorder(run, description, say)]
+    fit(module, splits, _fit_settings(config, description), run, machine, callbacks, last)
     finish_run(
         run,
         splits,
@@ -163,10 +157,10 @@ def _new_run(config: Config, description: DetectorDescription) -> Path:
     return create_run_folder(output, config.name or description.model_name)
 
 
-def _crop_plan(config: Config, detector_steps: int) -> CropPlan:
+def _crop_plan(config: Config, num_images: int) -> CropPlan:
     return CropPlan(
         budget=config.crop_pretraining,
-        detector_steps=detector_steps,
+        detector_steps=config.epochs * math.ceil(num_images / config.batch_size),
         seed=config.seed,
         max_rotation=180.0 if config.quarter_turns else 20.0,
     )
@@ -184,14 +178,16 @@ def _recipe(config: Config, description: DetectorDescription) -> Recipe:
     )
 
 
-def _loading(config: Config, description: DetectorDescription, machine: Machine) -> Loading:
-    return Loading(
+def _fit_settings(config: Config, description: DetectorDescription) -> FitSettings:
+    return FitSettings(
+        epochs=config.epochs,
+        val_every=config.val_every,
+        gradient_clip=config.gradient_clip,
         image_size=description.image_size,
         batch_size=config.batch_size,
         workers=config.workers,
         seed=config.seed,
         scale_jitter=config.scale_jitter,
         quarter_turns=config.quarter_turns,
-        repeat_few=bool(config.overfit),
-        pin_memory=machine.device.type == "cuda",
+        overfit=bool(config.overfit),
     )

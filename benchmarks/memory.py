@@ -1,4 +1,4 @@
-"""Peak memory of one detector at one work, in a process of its own."""
+"""Peak memory of one detector at one kind of work, in a process of its own."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 GIGABYTE = 1e9
-# A freed block goes back to the system at once: otherwise the peak would count what the allocator
-# kept of earlier steps.
+# A freed block is returned to the system at once: otherwise the peak would include what the
+# allocator kept from earlier steps.
 ENVIRONMENT = {"MALLOC_TRIM_THRESHOLD_": "0", "MALLOC_MMAP_THRESHOLD_": "65536"}
-STATUS = "/proc/self/status"  # Linux alone tells a process its peak, and lets it start anew
+STATUS = "/proc/self/status"  # only Linux reports a process's peak and can reset it
 
 
 @dataclass(frozen=True)
 class Case:
-    """A work to be measured. work: inference or training. size: (height, width)."""
+    """What is measured. work: inference or training. size: (height, width)."""
 
     work: str
     size: tuple[int, int]
@@ -31,10 +31,10 @@ class Case:
 
 
 def peak_gigabytes(name: str, case: Case) -> float:
-    """Of two runs of its work, weights included, over what is there before it is built.
+    """The peak of two runs, weights included, above what was in use before the model was built.
 
-    On a CPU what the process took from the system, without the pages of program files; on a card
-    what was allocated there. nan where it failed, was killed or cannot be measured.
+    On a CPU the memory that the process took from the system, without the pages of program files;
+    on a GPU the memory allocated there. nan where it failed, was killed or cannot be measured.
     """
     arguments = pickle.dumps((name, case)).hex()
     result = subprocess.run(
@@ -56,20 +56,16 @@ def _measure(name: str, case: Case) -> float:
 
     device = torch.device(case.device)
     images, targets = photographs(case.cards, case.size, case.batch)
-    given = [image.to(device) for image in images]
+    on_device = [image.to(device) for image in images]
     truth = [{key: value.to(device) for key, value in target.items()} for target in targets]
     before = 0 if device.type == "cuda" else _status("RssAnon:")
     ours = peers.our_b0(max(case.size), images, case.checkpoint)
     peer = peers.one_peer(name, ours, case.work, case.size, device)
-    del ours  # what the peer does not share of it is not its own
+    del ours  # so that only what the peer shares with it is counted
     gc.collect()
     if peer is None:
         return math.nan
-    run = (
-        peers.inference(peer, given)
-        if case.work == "inference"
-        else peers.training(peer, given, truth)
-    )
+    run = peers.runner(peer, case.work, on_device, truth)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     else:

@@ -1,10 +1,9 @@
-"""What a run spends its time on besides the detector: loading, scoring, starting."""
+"""What a run spends time on besides the detector: loading, computing the mAP, starting."""
 
 from __future__ import annotations
 
 import copy
 import csv
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -57,27 +56,27 @@ class TableScanned(torch.utils.data.Dataset):
 
 
 def loaders(cards: Path) -> dict[str, Callable[[], Any]]:
-    """An epoch of the training split, pictures as they are; ours with and without its cache."""
+    """An epoch of the training split at its own sizes; ours with and without its cache."""
     split = training_split(cards)
     scanned = torch.utils.data.DataLoader(
         TableScanned(cards, split), batch_size=BATCH, collate_fn=collate_fn
     )
     plain = make_loader(split, BATCH)
-    kept = make_loader(split.cached(), BATCH)
+    cached = make_loader(split.cached(), BATCH)
     sizes = (annotation.size for annotation in split.annotations)
     transform = TrainingTransform(training_canvas(sizes, 512))
     augmented = make_loader(split.cached().with_transform(transform), BATCH, shuffle=True)
     named = {
         "as the original: scan the table, decode": scanned,
         "ours, decoded each time": plain,
-        "ours, --cache": kept,
+        "ours, --cache": cached,
         "ours, --cache, with augmentation at 512 px": augmented,
     }
     return {name: lambda loader=loader: list(loader) for name, loader in named.items()}
 
 
 def detections(images: int, seed: int = 0, classes: int = 20) -> list[ImageResult]:
-    """About 7 objects an image and 100 detections, some of which are near an object."""
+    """About 7 objects and 100 detections per image; some detections are close to an object."""
     random = np.random.default_rng(seed)
     return [_image(random, number, classes) for number in range(1, images + 1)]
 
@@ -85,16 +84,16 @@ def detections(images: int, seed: int = 0, classes: int = 20) -> list[ImageResul
 def _image(random: np.random.Generator, number: int, classes: int) -> ImageResult:
     count = int(random.integers(1, 14))
     corners = random.uniform(0, 400, (count, 2))
-    true_boxes = np.concatenate([corners, corners + random.uniform(8, 200, (count, 2))], axis=1)
-    true_labels = random.integers(1, classes + 1, count)
-    near = random.integers(count, size=100)
-    is_near = random.random(100) < 0.4
-    boxes = true_boxes[near] + random.normal(0, 8, (100, 4)) * [1, 1, 1, 1]
-    boxes[~is_near] += random.uniform(-200, 200, (int((~is_near).sum()), 1))
+    gt_boxes = np.concatenate([corners, corners + random.uniform(8, 200, (count, 2))], axis=1)
+    gt_labels = random.integers(1, classes + 1, count)
+    nearest = random.integers(count, size=100)
+    is_close = random.random(100) < 0.4
+    boxes = gt_boxes[nearest] + random.normal(0, 8, (100, 4))
+    boxes[~is_close] += random.uniform(-200, 200, (int((~is_close).sum()), 1))
     boxes[:, 2:] = np.maximum(boxes[:, 2:], boxes[:, :2] + 1)
-    labels = np.where(is_near, true_labels[near], random.integers(1, classes + 1, 100))
+    labels = np.where(is_close, gt_labels[nearest], random.integers(1, classes + 1, 100))
     scores = random.random(100)
-    truth = GroundTruth(true_boxes, true_labels, np.zeros(count, dtype=bool))
+    truth = GroundTruth(gt_boxes, gt_labels, np.zeros(count, dtype=bool))
     return ImageResult(number, truth, Detections(boxes, scores, labels))
 
 
@@ -111,20 +110,20 @@ def scorers(images: int, classes: int = 20) -> dict[str, Callable[[], np.ndarray
 
 @torch.no_grad()
 def validation_map(checkpoint: Path, cards: Path, machine: Machine) -> float:
-    """Of the checkpoint's detector on the validation photographs."""
+    """The mAP of the checkpoint's detector on the validation photographs."""
     trained = load_checkpoint(checkpoint)
     detector = for_inference(trained.build_model(), machine)
     names = trained.description.class_names
     results = []
     for images, targets in make_loader(open_dataset(cards).validation.renamed_to(names), BATCH):
         with machine.autocast():
-            found = detector([image.to(machine.device) for image in images])
-        results += map(ImageResult.from_tensors, targets, found)
+            predicted = detector([image.to(machine.device) for image in images])
+        results += map(ImageResult.from_tensors, targets, predicted)
     return CocoEvaluation(results, names).metrics.map
 
 
 def starters() -> dict[str, Callable[[], Any]]:
-    """Processes that end when they are ready to work."""
+    """Processes that exit as soon as they could begin to work."""
     reference = (
         "from torchvision.models import efficientnet_b0;"
         "from torchvision.models.detection import retinanet_resnet50_fpn;"
@@ -145,6 +144,4 @@ def starters() -> dict[str, Callable[[], Any]]:
 
 
 def _run(command: list[str]) -> None:
-    subprocess.run(
-        [sys.executable, "-W", "ignore", *command], capture_output=True, env={**os.environ}
-    )
+    subprocess.run([sys.executable, "-W", "ignore", *command], capture_output=True)

@@ -34,7 +34,7 @@ Targets = list[dict[str, Tensor]]
 
 @dataclass(frozen=True)
 class Peer:
-    """A detector and what it computes on. kind: which calling convention it has."""
+    """A detector, its device and precision. is_effdet: it is called in effdet's way."""
 
     model: nn.Module
     machine: Machine
@@ -42,9 +42,9 @@ class Peer:
 
 
 def our_b0(image_size: int, photographs: Images, checkpoint: Path | None) -> RetinaNet:
-    """Of a checkpoint; else random, but with features and detections as a trained one has.
+    """A checkpoint's model; without one random weights, scaled to give a trained one's detections.
 
-    Fresh random weights give every anchor the same score, and post-processing nothing to do.
+    With fresh random weights every anchor has the same score, and post-processing nothing to do.
     """
     if checkpoint:
         trained = load_checkpoint(checkpoint)
@@ -59,12 +59,12 @@ def our_b0(image_size: int, photographs: Images, checkpoint: Path | None) -> Ret
         return model.eval()
     torch.manual_seed(0)
     model = get_efficient_retinanet(7, backbone_weights="none", image_size=image_size)
-    _enliven(model, photographs)
+    _spread_scores(model, photographs)
     return model.eval()
 
 
 @torch.no_grad()
-def _enliven(model: RetinaNet, photographs: Images) -> None:
+def _spread_scores(model: RetinaNet, photographs: Images) -> None:
     norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
@@ -122,7 +122,7 @@ def resnet50(image_size: int, classes: int) -> RetinaNet:
 
 
 def effdet_d0(task: str, size: tuple[int, int], classes: int) -> nn.Module | None:
-    """None where it is not installed or cannot take that size."""
+    """EfficientDet-D0; None where effdet is not installed or cannot take that size."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -153,15 +153,14 @@ NAMES = (
 
 
 def machines(device: torch.device) -> dict[str, Machine]:
-    """What ours are run on, by their names."""
-    ours = [name for name in NAMES if name.startswith("ours")]
-    return {name: Machine(device, name.rsplit(maxsplit=1)[-1]) for name in ours}
+    """Device and precision of each of ours, by name."""
+    return {name: Machine(device, name.split()[-1]) for name in NAMES if name.startswith("ours")}
 
 
 def one_peer(
     name: str, ours: RetinaNet, work: str, size: tuple[int, int], device: torch.device
 ) -> Peer | None:
-    """One of ``NAMES``, on the device; None where it cannot be had. work: inference or training."""
+    """One of ``NAMES``, on the device; None if unavailable. work: inference or training."""
     machine = Machine(device, "bf16" if name.endswith("bf16") else "fp32")
     side, classes = max(size), ours.head.classification_head.num_classes
     model: nn.Module | None
@@ -176,34 +175,42 @@ def one_peer(
     return model and Peer(model.to(device), machine, is_effdet=name.startswith("effdet"))
 
 
-def inference(peer: Peer, images: Images) -> Callable[[], Any]:
-    """Detect in a batch. images: float (3, H, W) in 0..1, of one size, on the device."""
+def runner(peer: Peer, work: str, images: Images, targets: Targets) -> Callable[[], Any]:
+    """A function that does the work once. work: inference or training.
+
+    images: float (3, H, W) in 0..1, of one size, on the device; targets: theirs.
+    """
+    return _inference(peer, images) if work == "inference" else _training(peer, images, targets)
+
+
+def _inference(peer: Peer, images: Images) -> Callable[[], Any]:
+    """Detect in a batch."""
     model = peer.model.eval()
-    given: Any = torch.stack(images) if peer.is_effdet else images
+    batch: Any = torch.stack(images) if peer.is_effdet else images
 
     @torch.inference_mode()
     def detect() -> Any:
         with peer.machine.autocast():
-            return _finished(model(given), peer)
+            return _finished(model(batch), peer)
 
     return detect
 
 
-def training(peer: Peer, images: Images, targets: Targets) -> Callable[[], Any]:
+def _training(peer: Peer, images: Images, targets: Targets) -> Callable[[], Any]:
     """A step: losses, gradients, AdamW."""
     model = peer.model.train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-6)
-    given: Sequence[Any] = (images, targets)
+    batch: Sequence[Any] = (images, targets)
     if peer.is_effdet:
         labels = {
             "bbox": [t["boxes"][:, [1, 0, 3, 2]] for t in targets],
             "cls": [t["labels"].float() for t in targets],
         }
-        given = (torch.stack(images), labels)
+        batch = (torch.stack(images), labels)
 
     def step() -> Any:
         with peer.machine.autocast():
-            losses = model(*given)
+            losses = model(*batch)
             loss = losses["loss"] if peer.is_effdet else sum(losses.values())
         optimizer.zero_grad()
         loss.backward()

@@ -21,7 +21,7 @@ def training_split(cards: Path) -> Dataset:
 def photographs(
     cards: Path, size: tuple[int, int], count: int
 ) -> tuple[list[Tensor], list[dict[str, Tensor]]]:
-    """Landscapes of the training split at ``size``, (height, width), averaged down or up once.
+    """Landscapes of the training split, resized to ``size`` (height, width).
 
     Returns float (3, H, W) in 0..1 and targets: ``boxes`` (N, 4) xyxy, ``labels`` (N,).
     """

@@ -1,9 +1,9 @@
-"""Our weights in the reference, and both on the same picture.
+"""Our weights in the reference, and both on the same image.
 
 The backbones differ in one thing only: where a stride of 2 reads. On sides that are multiples of 32
 efficientnet_pytorch reads the positions 2i + {0, 1, 2} and torchvision 2i + {-1, 0, 1}. Seen in a
 mirror, left to right and top to bottom, the one is the other. The reference therefore gets the
-mirrored kernels in its backbone, and for a comparison its backbone sees the mirrored picture and
+mirrored kernels in its backbone, and for a comparison its backbone sees the mirrored image and
 its maps are mirrored back. What is timed is the reference as it is.
 """
 
@@ -26,11 +26,11 @@ def copy_weights(ours: RetinaNet, reference: RetinaNet) -> None:
     state = ours.state_dict()
     body = [tensor for name, tensor in state.items() if name.startswith(BODY)]
     rest = {name: tensor for name, tensor in state.items() if not name.startswith(BODY)}
-    own = reference.backbone.body.state_dict()
-    if [t.shape for t in body] != [t.shape for t in own.values()]:
-        raise ValueError("the two backbones are not of one shape")
-    mirrored = (t.flip(2, 3) if t.dim() == 4 else t for t in body)
-    reference.backbone.body.load_state_dict(dict(zip(own, mirrored, strict=True)))
+    theirs = reference.backbone.body.state_dict()
+    if [t.shape for t in body] != [t.shape for t in theirs.values()]:
+        raise ValueError("the two backbones differ in the shapes of their weights")
+    mirrored_body = (t.flip(2, 3) if t.dim() == 4 else t for t in body)
+    reference.backbone.body.load_state_dict(dict(zip(theirs, mirrored_body, strict=True)))
     missing, unexpected = reference.load_state_dict(rest, strict=False)
     if unexpected or not all(name.startswith(BODY) for name in missing):
         raise ValueError(f"missing {missing}, unexpected {unexpected}")
@@ -40,7 +40,7 @@ def copy_weights(ours: RetinaNet, reference: RetinaNet) -> None:
 
 
 class Mirrored(nn.Module):
-    """A backbone that sees its picture in a mirror. Sides: multiples of 32."""
+    """A backbone that sees its images in a mirror. Sides: multiples of 32."""
 
     def __init__(self, body: nn.Module) -> None:
         super().__init__()
@@ -60,26 +60,3 @@ def mirrored(reference: RetinaNet) -> RetinaNet:
     backbone.body = Mirrored(reference.backbone.body)
     twin.backbone = backbone
     return twin
-
-
-def greatest_difference(
-    found: list[dict[str, Tensor]], expected: list[dict[str, Tensor]]
-) -> tuple[float, float]:
-    """Of scores, and of boxes in pixels; infinite where the detections are not the same ones.
-
-    Detections whose scores differ by less than rounding may swap places.
-    """
-    scores = boxes = 0.0
-    for one, other in zip(found, expected, strict=True):
-        if len(one["scores"]) != len(other["scores"]):
-            return float("inf"), float("inf")
-        if not len(one["scores"]):
-            continue
-        gap = (one["boxes"][:, None] - other["boxes"]).abs().amax(dim=2)
-        gap[one["labels"][:, None] != other["labels"]] = float("inf")
-        nearest = gap.argmin(dim=1)
-        if len(nearest.unique()) != len(nearest):
-            return float("inf"), float("inf")
-        boxes = max(boxes, gap.amin(dim=1).max().item())
-        scores = max(scores, (one["scores"] - other["scores"][nearest]).abs().max().item())
-    return scores, boxes

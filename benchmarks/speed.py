@@ -3,7 +3,7 @@
 Side by side in one process, repeats interleaved, medians and their ratios. The *reference* is
 torchvision's ``RetinaNet`` over torchvision's ``efficientnet_b0().features`` with
 ``BackboneWithFPN``, tapped at the same stages, in float32, eager: what the original project runs.
-It gets our weights, and a speed without equal results does not count.
+It has our weights, and no ratio is shown where its results differ from ours.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import math
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,22 +21,19 @@ import torch
 from torchvision.models.detection import RetinaNet
 
 from benchmarks import other_works, peers, tables
+from benchmarks.agreement import detections_agree, losses_agree
 from benchmarks.memory import Case, peak_gigabytes
 from benchmarks.photographs import photographs
-from benchmarks.same_weights import greatest_difference, mirrored
 from benchmarks.tables import Row
 from benchmarks.timing import interleaved
 from model.checkpoint import load_checkpoint
 from utils.errors import UserError
 from utils.hardware import choose_device, choose_precision
 
-WORKS = ("inference", "training", "accuracy", "memory", "loading", "map", "start")
 # Height and width, multiples of 32: 378x504 photographs at 512 px and at torchvision's 800/1333.
 SIZES = {"512": (384, 512), "800": (800, 1056), "64": (64, 64)}
-SAME_SCORES, SAME_BOXES = 1e-4, 1e-4  # boxes: of the longer side
-SAME_LOSSES, SAME_GRADIENTS = 1e-4, 1e-3
 SAME_MAP = 0.003  # of bf16 and fp32
-MOST_PIXELS_ON_CPU = 4 * 800 * 1056  # of a batch; more of them take an hour and 40 GB
+MOST_PIXELS_ON_CPU = 4 * 800 * 1056  # of a batch; more take an hour and 40 GB
 
 
 @dataclass(frozen=True)
@@ -56,18 +52,19 @@ class Plan:
 
     @property
     def names(self) -> list[str]:
-        """Of the peers."""
+        """Names of the peers to be measured."""
         return [n for n in peers.NAMES if self.low_precision or not n.endswith("bf16")]
 
 
 def main(arguments: list[str] | None = None) -> int:
     options = _options(arguments)
-    # A process of five detectors has more kernels than oneDNN keeps by itself, and a work would be
-    # timed with the making of those that its peers threw out. Read when the first one is made.
+    # Five detectors in one process have more kernels than oneDNN's cache holds by default: each
+    # would be timed with the creation of kernels that its peers had evicted. oneDNN reads this
+    # when it creates its first kernel.
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "8192")
     try:
         plan = _plan(options)
-        weights = str(plan.checkpoint or "random, scaled to give about 300 candidates a picture")
+        weights = str(plan.checkpoint or "random, scaled to give about 300 candidates per image")
         facts = tables.facts(weights)
         rows = []
         for work in options.only:
@@ -89,8 +86,9 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     default = os.environ.get("CARDS_DIR", "../shared/play_cards")
     parser.add_argument("--cards", type=Path, default=Path(default), help="real photographs")
+    works = tuple(MEASURES)
     parser.add_argument(
-        "--only", type=_some_of(WORKS), default=WORKS, help="some of " + ",".join(WORKS)
+        "--only", type=_some_of(works), default=works, help="some of " + ",".join(works)
     )
     parser.add_argument(
         "--image-size",
@@ -105,7 +103,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
         "--training-batches", type=_numbers, default=(4, 16), help="[default: 4,16]"
     )
     parser.add_argument(
-        "--repeats", type=int, default=5, help="rounds that count [default: %(default)s]"
+        "--repeats", type=int, default=5, help="rounds that are counted [default: %(default)s]"
     )
     parser.add_argument(
         "--images-to-score", type=int, default=5000, help="for the mAP [default: %(default)s]"
@@ -143,7 +141,9 @@ def _plan(options: argparse.Namespace) -> Plan:
     if options.checkpoint:
         model = load_checkpoint(options.checkpoint, "--checkpoint").description.model_name
         if model != "efficientnet-b0":
-            raise UserError(f"--checkpoint {options.checkpoint}: is {model}; give one of b0.")
+            raise UserError(
+                f"--checkpoint {options.checkpoint}: holds {model}; expected efficientnet-b0."
+            )
     return Plan(
         cards=options.cards,
         sizes=options.image_size,
@@ -167,109 +167,42 @@ def _detectors(plan: Plan, work: str, batches: tuple[int, ...]) -> Iterator[Row]
         on_device = [image.to(plan.device) for image in images]
         truth = [{k: v.to(plan.device) for k, v in target.items()} for target in targets]
         for batch in fitting:
-            # New ones each time: those that were trained are no longer equal.
-            found = _peers(plan, ours, work, SIZES[size])
-            given = on_device[:batch], truth[:batch]
-            with _exact_float32():
-                agreement = _agreement(found, ours.to(plan.device), work, *given)
-            runs = {
-                name: peers.inference(peer, given[0])
-                if work == "inference"
-                else peers.training(peer, *given)
-                for name, peer in found.items()
-            }
+            # New ones each time: training changes their weights.
+            models = _peers(plan, ours, work, SIZES[size])
+            examples = on_device[:batch], truth[:batch]
+            agreement = _agreement(models, ours.to(plan.device), work, *examples)
+            runs = {name: peers.runner(peer, work, *examples) for name, peer in models.items()}
             medians = interleaved(runs, plan.repeats)
             title = f"{work.capitalize()}, batch {batch}, {size} px"
             for name, seconds in medians.items():
-                yield Row(
-                    title,
-                    name,
-                    seconds,
-                    medians[peers.REFERENCE] / seconds,
-                    **agreement.get(name, {}),
-                )
+                ratio = medians[peers.REFERENCE] / seconds
+                yield Row(title, name, seconds, ratio, *agreement.get(name, ()))
 
 
 def _peers(plan: Plan, ours: RetinaNet, work: str, size: tuple[int, int]) -> dict[str, peers.Peer]:
-    """Those that can be had here."""
+    """The requested peers that are available."""
     made = {name: peers.one_peer(name, ours.cpu(), work, size, plan.device) for name in plan.names}
     return {name: peer for name, peer in made.items() if peer}
 
 
-@contextmanager
-def _exact_float32() -> Iterator[None]:
-    """A card's convolutions round float32 to 10 bits unless they are told not to."""
-    allowed = torch.backends.cudnn.allow_tf32
-    torch.backends.cudnn.allow_tf32 = False
-    try:
-        yield
-    finally:
-        torch.backends.cudnn.allow_tf32 = allowed
-
-
-@torch.no_grad()
 def _agreement(
-    found: dict[str, peers.Peer],
-    ours: torch.nn.Module,
+    models: dict[str, peers.Peer],
+    ours: RetinaNet,
     work: str,
     images: peers.Images,
     targets: peers.Targets,
-) -> dict[str, dict]:
-    """Whether ours in float32 gives what the reference gives, on the pictures that are timed."""
-    name, other = "ours b0, fp32", "ours b0, bf16"
-    unlike = {other: {"difference": "another precision, see accuracy"}}
-    oracle = mirrored(found[peers.REFERENCE].model.eval())
+) -> dict[str, tuple[str, bool]]:
+    """By peer: how far its results are from the reference's, and whether they count as equal."""
+    exact, reference = "ours b0, fp32", models[peers.REFERENCE].model
     if work == "training":
-        losses, gradients = _training_gaps(ours, oracle, images, targets)
-        return unlike | {
-            name: {
-                "difference": f"losses {losses:.0e}, gradients {gradients:.0e}",
-                "is_equal": losses <= SAME_LOSSES and gradients <= SAME_GRADIENTS,
-            }
-        }
-    detections = found[name].model(images)
-    scores, boxes = greatest_difference(detections, oracle(images))
-    side = max(images[0].shape[-2:])
-    count = sum(len(d["scores"]) for d in detections) / len(images)
-    return unlike | {
-        name: {
-            "difference": f"scores {scores:.0e}, boxes {boxes:.0e} px, {count:.0f} a picture",
-            "is_equal": scores <= SAME_SCORES and boxes <= SAME_BOXES * side,
-        }
-    }
-
-
-@torch.enable_grad()
-def _training_gaps(
-    ours: torch.nn.Module, oracle: torch.nn.Module, images: peers.Images, targets: peers.Targets
-) -> tuple[float, float]:
-    """Relative differences of the losses, and of the head's gradients to the largest of each."""
-    results = []
-    for model in (ours, oracle):
-        model.eval()
-        model.training = True  # losses, while no norm moves and no block is skipped at random
-        model.backbone.fpn.train()
-        losses = model(images, targets)
-        parameters = list(model.head.parameters())
-        results.append((losses.values(), torch.autograd.grad(sum(losses.values()), parameters)))
-        model.eval()
-    (our_losses, our_gradients), (losses, gradients) = results
-    loss_pairs = zip(our_losses, losses, strict=True)
-    gaps = [abs(a.item() - b.item()) / b.item() for a, b in loss_pairs]
-    pairs = zip(our_gradients, gradients, strict=True)
-    return max(gaps), max(float((a - b).abs().max() / b.abs().max()) for a, b in pairs)
-
-
-def measure_inference(plan: Plan) -> Iterator[Row]:
-    yield from _detectors(plan, "inference", plan.batches)
-
-
-def measure_training(plan: Plan) -> Iterator[Row]:
-    yield from _detectors(plan, "training", plan.training_batches)
+        compared = losses_agree(ours, reference, images, targets)
+    else:
+        compared = detections_agree(models[exact].model, reference, images)
+    return {exact: compared, "ours b0, bf16": ("another precision, see accuracy", True)}
 
 
 def measure_accuracy(plan: Plan) -> Iterator[Row]:
-    """The mAP on the validation photographs in both precisions; needs a trained checkpoint."""
+    """The mAP on the validation photographs in both precisions; no rows without a checkpoint."""
     if plan.checkpoint is None:
         return
     scores = {
@@ -312,10 +245,9 @@ def measure_map(plan: Plan) -> Iterator[Row]:
     gap = np.nanmax(np.abs(np.subtract(*summaries.values())))
     medians = interleaved(works, min(plan.repeats, 3))
     for name, seconds in medians.items():
-        agreement = {"difference": f"{gap:.0e}", "is_equal": bool(gap <= 1e-9)}
+        agreement = (f"{gap:.0e}", bool(gap <= 1e-9)) if name == other_works.OURS else ()
         ratio = medians[other_works.PYCOCOTOOLS] / seconds
-        equal = agreement if name == other_works.OURS else {}
-        yield Row(f"mAP of {count} images, 100 detections each", name, seconds, ratio, **equal)
+        yield Row(f"mAP of {count} images, 100 detections each", name, seconds, ratio, *agreement)
 
 
 def measure_start(plan: Plan) -> Iterator[Row]:
@@ -326,8 +258,8 @@ def measure_start(plan: Plan) -> Iterator[Row]:
 
 
 MEASURES: dict[str, Callable[[Plan], Iterator[Row]]] = {
-    "inference": measure_inference,
-    "training": measure_training,
+    "inference": lambda plan: _detectors(plan, "inference", plan.batches),
+    "training": lambda plan: _detectors(plan, "training", plan.training_batches),
     "accuracy": measure_accuracy,
     "memory": measure_memory,
     "loading": measure_loading,

@@ -26,9 +26,9 @@ COLUMNS = ("work", "candidate", "median", "times as good", "against the referenc
 
 @dataclass(frozen=True)
 class Row:
-    """One candidate at one work. ratio: of the reference's value to this one; more is better.
+    """One candidate at one kind of work. ratio: the reference's value over this one's.
 
-    difference: how far its results are from the reference's, where that was compared.
+    difference: of its results from the reference's, where they were compared.
     """
 
     work: str
@@ -68,18 +68,21 @@ def as_markdown(rows: Sequence[Row], facts: dict[str, Any]) -> str:
         lines += ["| " + " | ".join(COLUMNS[1:]) + " |", "|---|---|---|---|"]
         lines += ["| " + " | ".join(row.cells[1:]) + " |" for row in group]
     if not torch.cuda.is_available():
-        lines += ["", "GPU: not measured; `make bench` on a machine that has one adds its rows."]
+        lines += [
+            "",
+            "GPU: not part of this run; `make bench` on a machine that has one measures it.",
+        ]
     return "\n".join(lines) + "\n"
 
 
 def write_below_mark(text: str, file: Path) -> None:
-    """Put the text in the place of what stands behind ``MARK`` in the file; the rest stays."""
+    """Replace what follows ``MARK`` in the file by the text; the rest stays."""
     above = file.read_text(encoding="utf-8").split(MARK)[0] if file.is_file() else ""
     file.write_text(above + MARK + text, encoding="utf-8")
 
 
 def machine() -> str:
-    """Processor or card, threads and memory."""
+    """Processor, threads, memory, and the GPU if there is one."""
     memory = psutil.virtual_memory().total / 1e9
     processor = f"{_processor()}, {torch.get_num_threads()} threads, {memory:.0f} GB"
     capability = f"{torch.backends.cpu.get_cpu_capability()}"

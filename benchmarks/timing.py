@@ -1,4 +1,4 @@
-"""Interleaved measurements: what shares a machine with others is compared side by side."""
+"""Interleaved measurements: whatever else uses the machine disturbs all candidates alike."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping
 
-# Rounds after which memory has been had from the system once and need not be had again.
+# Rounds in which memory is taken from the system for the first time: they are not counted.
 WARM_UP = 2
 Clock = Callable[[], float]
 
@@ -15,7 +15,7 @@ Clock = Callable[[], float]
 def interleaved(
     works: Mapping[str, Callable[[], object]], repeats: int, clock: Clock = time.perf_counter
 ) -> dict[str, float]:
-    """Median seconds of each. A round runs every work once; the first rounds do not count."""
+    """Median seconds of each. A round runs every work once; the first rounds are not counted."""
     seconds: dict[str, list[float]] = {name: [] for name in works}
     for round_number in range(-WARM_UP, repeats):
         for name, work in works.items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -65,12 +65,7 @@ class DetectorMetrics:
                 f"{kind} IoU={iou} area={area} maxDets={detections}": value
                 for (kind, iou, area, detections), value in rows
             },
-            "mAP_interval": {
-                "low": self.interval.low,
-                "high": self.interval.high,
-                "confidence": self.interval.confidence,
-                "resamples": self.interval.resamples,
-            },
+            "mAP_interval": asdict(self.interval),
             "mAP_of_detections_from_0.5": self.original.map,
             "mAP50_of_detections_from_0.5": self.original.map_50,
             "voc": {"AP50_2007": self.voc.mean_2007, "AP50_2010": self.voc.mean_2010},
@@ -130,10 +125,6 @@ def without_nan(content: Any) -> Any:
 
 
 def _plain_rates(rates: Rates) -> dict[str, Any]:
-    return {
-        "precision": rates.precision,
-        "recall": rates.recall,
-        "F1": rates.f1,
-        "true_positives": rates.true_positives,
-        "false_positives": rates.false_positives,
-    }
+    shares = {"precision": rates.precision, "recall": rates.recall, "F1": rates.f1}
+    counts = {name: getattr(rates, name) for name in ("true_positives", "false_positives")}
+    return {**shares, **counts}

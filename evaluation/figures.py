@@ -25,13 +25,9 @@ DOTS_PER_INCH = 140
 
 def draw_figures(metrics: DetectorMetrics) -> dict[str, bytes]:
     """All of them, PNGs by name."""
-    draw = {
-        "precision_recall": precision_recall,
-        "thresholds": thresholds,
-        "confusion": confusion,
-        "sizes": sizes,
+    return {
+        draw.__name__: draw(metrics) for draw in (precision_recall, thresholds, confusion, sizes)
     }
-    return {name: function(metrics) for name, function in draw.items()}
 
 
 def precision_recall(metrics: DetectorMetrics) -> bytes:
@@ -44,11 +40,8 @@ def precision_recall(metrics: DetectorMetrics) -> bytes:
         many = len(curves) > CLASSES_IN_COLOUR
         for number, (name, precision) in enumerate(curves.items()):
             colour = FAINT if many else LINES[number]
-            style = (
-                {"linewidth": 0.7, "alpha": 0.6}
-                if many
-                else {"linewidth": 1.4, "label": short(name)}
-            )
+            labelled = {"linewidth": 1.4, "label": short(name)}
+            style = {"linewidth": 0.7, "alpha": 0.6} if many else labelled
             axis.plot(recall, precision, color=colour, **style)
         if len(curves) > 1:
             mean = np.mean(list(curves.values()), axis=0)

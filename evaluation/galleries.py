@@ -114,19 +114,13 @@ def galleries(
     picture: Callable[[int], tuple[str, Image.Image]],
 ) -> list[Gallery]:
     """One for each kind of error. picture: file name and RGB image of an image_id."""
-    return [_gallery(kind, outcomes, class_names, picture) for kind in KINDS]
-
-
-def _gallery(
-    kind: _Kind,
-    outcomes: Sequence[Outcome],
-    class_names: Sequence[str],
-    picture: Callable[[int], tuple[str, Image.Image]],
-) -> Gallery:
-    failing = [o for o in outcomes if kind.badness(o) > 0]
-    worst = sorted(failing, key=kind.badness, reverse=True)[:IMAGES_EACH]
-    exhibits = tuple(_exhibit(kind, o, class_names, *picture(o.image.image_id)) for o in worst)
-    return Gallery(kind.title, kind.meaning, len(failing), exhibits)
+    shown = []
+    for kind in KINDS:
+        failing = [o for o in outcomes if kind.badness(o) > 0]
+        worst = sorted(failing, key=kind.badness, reverse=True)[:IMAGES_EACH]
+        exhibits = (_exhibit(kind, o, class_names, *picture(o.image.image_id)) for o in worst)
+        shown.append(Gallery(kind.title, kind.meaning, len(failing), tuple(exhibits)))
+    return shown
 
 
 def _exhibit(

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.ops import FeaturePyramidNetwork
 
-from model.cpu.winograd_conv2d import TrainableWinogradConv2d
 from model.network.anchors import Float32AnchorGenerator
 from model.network.backbone_weights import BackboneWeights, find_backbone_weights, load_into
 from model.network.efficientnet_body import EfficientNetBody
@@ -68,8 +67,6 @@ class EfficientNetPyramid(nn.Module):
         # With equal channel counts P6 is computed from the last pyramid output, not from the tap.
         extra = ExtraLevels(PYRAMID_CHANNELS, PYRAMID_CHANNELS)
         self.fpn = FeaturePyramidNetwork(body.out_channels, PYRAMID_CHANNELS, extra_blocks=extra)
-        for block in self.fpn.layer_blocks:
-            block[0] = TrainableWinogradConv2d.sharing(block[0])
 
     def forward(self, images: Tensor) -> OrderedDict[str, Tensor]:
         return self.fpn(self.body(images))

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 from torchvision.models.detection import RetinaNet
 
 from evaluation.metrics.coco import CocoEvaluation, CocoMetrics
 from evaluation.metrics.operating_point import OperatingPoints
-from evaluation.metrics.results import ImageResult
-from model.for_inference import for_inference
-from model.network.forward import losses_and_detections
+from evaluation.metrics.results import GroundTruth, ImageResult
+from model.detector import Detector
 from model.network.retinanet import BatchedRetinaNet
+from model.training.recipe import Recipe, parameter_groups, warmed_up_average, warmup_cosine
 from utils.hardware import Machine
 
 
@@ -32,22 +29,6 @@ class NonFiniteLoss(Exception):
         self.image_ids = image_ids
         self.losses = losses
         super().__init__(f"non-finite loss {losses} on images {image_ids}")
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How the weights are moved.
-
-    learning_rate: peak of the schedule. backbone_factor: multiplies it for a pretrained backbone.
-    warmup_steps: linear, before the cosine to zero. ema_decay: of the averaged weights.
-    """
-
-    learning_rate: float = 1e-3
-    backbone_factor: float = 1.0
-    weight_decay: float = 0.05
-    warmup_steps: int = 100
-    ema_decay: float = 0.998
-    seed: int = 0
 
 
 class Timer:
@@ -104,7 +85,7 @@ class DetectorModule(pl.LightningModule):
         self.description = description or {}
         self.validation_loss = validation_loss
         self.average = AveragedModel(
-            model, use_buffers=True, multi_avg_fn=_warmed_up_ema(recipe.ema_decay)
+            model, use_buffers=True, multi_avg_fn=warmed_up_average(recipe.ema_decay)
         )
         self.average.requires_grad_(False)
         self.metrics: CocoMetrics | None = None
@@ -113,8 +94,7 @@ class DetectorModule(pl.LightningModule):
         self.images_an_epoch = self.planned_steps = 0
         self._results: list[ImageResult] = []
         self._timer = Timer()
-        # A function, and not a module that would become part of this one.
-        self._detect: Callable[..., Any] = partial(losses_and_detections, self.detector)
+        self._detector: Detector | None = None  # during a validation
 
     @property
     def detector(self) -> RetinaNet:
@@ -169,20 +149,20 @@ class DetectorModule(pl.LightningModule):
     def on_validation_start(self) -> None:
         precision = "bf16" if "bf16" in str(self.trainer.precision) else "fp32"
         machine = Machine(self.device, precision)
-        detector = for_inference(self.detector, machine, losses=self.validation_loss)
-        self._detect = partial(losses_and_detections, detector)
+        self._detector = Detector(self.detector, machine, losses=self.validation_loss)
 
     def validation_step(self, batch: tuple[list[Tensor], list[Any]], batch_idx: int) -> None:
         images, targets = batch
+        if not images:  # none of them could be read
+            return
+        assert self._detector is not None
         with self._timer.measure(len(images), self.device):
-            losses, detections = self._detect(
-                images,
-                targets if self.validation_loss else None,
-            )
+            losses, detections = self._detector(images, targets)
         if losses:
             self.log("val_loss", sum(losses.values()), batch_size=len(images))
         self._results += [
-            ImageResult.from_tensors(t, d) for t, d in zip(targets, detections, strict=True)
+            ImageResult(int(target["image_id"]), GroundTruth.from_target(target), detected)
+            for target, detected in zip(targets, detections, strict=True)
         ]
 
     @property
@@ -191,7 +171,7 @@ class DetectorModule(pl.LightningModule):
         return self._timer.rate
 
     def on_validation_epoch_end(self) -> None:
-        self._detect = partial(losses_and_detections, self.detector)  # lets the copy go
+        self._detector = None
         self.evaluation = evaluation = CocoEvaluation(self._results, self.class_names)
         self._results = []
         self.score_threshold = OperatingPoints(evaluation).recommended()
@@ -244,49 +224,3 @@ class DetectorModule(pl.LightningModule):
         self.score_threshold = checkpoint.get("score_threshold")
         for name, value in checkpoint["weights"].items():
             checkpoint["state_dict"][f"average.module.{name}"] = value
-
-
-def parameter_groups(model: RetinaNet, recipe: Recipe) -> list[dict[str, Any]]:
-    """Trainable parameters by learning rate and weight decay; head and pyramid come first.
-
-    Biases and norm parameters are not decayed (https://arxiv.org/abs/1812.01187, section 3.1).
-    """
-    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
-    for name, parameter in model.named_parameters():
-        if parameter.requires_grad:
-            key = (name.startswith("backbone.body."), parameter.ndim > 1)
-            groups.setdefault(key, []).append(parameter)
-    return [
-        {
-            "params": parameters,
-            "lr": recipe.learning_rate * (recipe.backbone_factor if in_backbone else 1.0),
-            "weight_decay": recipe.weight_decay if decayed else 0.0,
-        }
-        for (in_backbone, decayed), parameters in sorted(groups.items())
-    ]
-
-
-def warmup_cosine(step: int, warmup: int, total: int) -> float:
-    """Factor of the learning rate: linear to 1 over ``warmup`` steps, then a cosine to 0."""
-    if step < warmup:
-        return (step + 1) / (warmup + 1)
-    progress = (step - warmup) / max(1, total - warmup)
-    return 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
-
-
-def _warmed_up_ema(decay: float) -> Any:
-    """An averaging function whose decay grows with the number of steps.
-
-    ``min(decay, (1 + n) / (10 + n))``, as in TensorFlow's ExponentialMovingAverage, so that a
-    short run is not dominated by its random start.
-    """
-
-    @torch.no_grad()
-    def update(averages: list[Tensor], currents: list[Tensor], n: Tensor | int) -> None:
-        keep = min(decay, (1 + int(n)) / (10 + int(n)))
-        if averages[0].is_floating_point():
-            torch._foreach_lerp_(averages, currents, 1 - keep)
-        else:
-            torch._foreach_copy_(averages, currents)
-
-    return update

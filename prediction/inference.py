@@ -1,6 +1,6 @@
-"""A detector on pictures without labels: they are read in worker processes and go in batches.
+"""A detector on images without labels: they are read in worker processes and go in batches.
 
-Everything streams: a picture is read shortly before its batch and let go of after it, so the
+Everything streams: an image is read shortly before its batch and let go of after it, so the
 memory needed does not depend on how many there are.
 """
 
@@ -13,51 +13,57 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
+import numpy as np
 from PIL import Image
-from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision.models.detection import RetinaNet
-from torchvision.ops import clip_boxes_to_image
 from torchvision.transforms.v2 import functional as F
 
 from data.image_files.read import max_megapixels, read_image, why_unreadable
 from data.loader import keep_limits
-from model.for_inference import for_inference
-from model.network.forward import losses_and_detections
+from evaluation.metrics.results import Detections
+from model.detector import Detector
 from utils.errors import UserError
 from utils.hardware import Machine
 
-PIXELS_OF_A_BATCH = 50_000_000
+ImageSource = str | Path | Image.Image
+PIXELS_PER_BATCH = 50_000_000
 """A batch of large photographs ends early: as float32 this many take 600 MB."""
 
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """What a detector found in one picture, best score first. M may be 0.
+    """The objects detected in one image, the highest-scoring first. M may be 0.
 
-    index: the picture's place among ``images``. source: its path; None for a picture in memory.
-    size: (width, height) of the upright picture, (0, 0) if it could not be read.
-    boxes: float32 (M, 4), xyxy, absolute pixels of the upright picture. labels: int64 (M,), 1..K.
-    names: M class names. scores: float32 (M,), 0..1. All on the CPU.
-    error: why the picture could not be read, one line without its path; None if it could.
-    image: the upright picture, PIL RGB, if it was asked for.
+    index: the image's position in ``images``. source: its path; None for an image in memory.
+    size: (width, height) of the upright image, (0, 0) if it could not be read. detections: boxes
+    float32 (M, 4), xyxy, absolute pixels of the upright image; scores float32 (M,), 0..1; labels
+    int64 (M,), 1..K. names: M class names. error: why the image could not be read, one line
+    without its path; None if it could. image: the upright image, PIL RGB, if it was requested.
     """
 
     index: int
     source: Path | None
     size: tuple[int, int]
-    boxes: Tensor
-    labels: Tensor
+    detections: Detections
     names: tuple[str, ...]
-    scores: Tensor
     error: str | None = None
     image: Image.Image | None = None
+
+    @property
+    def boxes(self) -> np.ndarray:
+        """Those of ``detections``."""
+        return self.detections.boxes
+
+    @property
+    def scores(self) -> np.ndarray:
+        """Those of ``detections``."""
+        return self.detections.scores
 
 
 def predict(
     model: RetinaNet,
-    images: Iterable[str | Path | Image.Image],
+    images: Iterable[ImageSource],
     class_names: Sequence[str],
     *,
     score_threshold: float = 0.5,
@@ -66,41 +72,43 @@ def predict(
     machine: Machine | None = None,
     keep_images: bool = False,
 ) -> Iterator[Prediction]:
-    """Detect objects in any number of pictures; yields one ``Prediction`` a picture, in order.
+    """Detect objects in any number of images; yields one ``Prediction`` per image, in order.
 
         model = get_efficient_retinanet(num_classes=3, backbone_weights="none")
         model.load_state_dict(...)
-        for found in predict(model, Path("photos").glob("*.jpg"), ("ace", "king")):
-            if found.error:
-                print(f"{found.source}: {found.error}")
-            for name, score, box in zip(found.names, found.scores, found.boxes):
-                print(found.source, name, f"{score:.2f}", box.tolist())
+        photos = Path("photos").glob("*.jpg")
+        for prediction in predict(model, photos, ("ace", "king")):
+            if prediction.error:
+                print(f"{prediction.source}: {prediction.error}")
+            for name, score, box in zip(prediction.names, prediction.scores, prediction.boxes):
+                print(prediction.source, name, f"{score:.2f}", box.tolist())
 
     model: of ``get_efficient_retinanet`` or any torchvision RetinaNet; it stays as it is, and a
     copy is used, see ``for_inference``. images: paths, in any of
-    ``data.image_files.decode.FORMATS``, turned upright as their EXIF says and of several frames the
-    first; or PIL images, taken as they are. A generator is read only as far as needed. class_names:
-    the K names, label i + 1 is ``class_names[i]``. score_threshold: lower scores are left out.
-    batch_size: pictures a forward pass, where they are of one size; it changes the speed, not the
-    detections. workers: processes that read. machine: device and precision; by default the model's
-    device, float32. keep_images: predictions carry their picture; keep few of those.
+    ``data.image_files.decode.FORMATS``, turned upright according to their EXIF and of several
+    frames the first; or PIL images, taken as they are. A generator is read only as far as needed.
+    class_names: the K names, label i + 1 is ``class_names[i]``. score_threshold: lower scores are
+    left out. batch_size: images per forward pass; it changes the speed, not the detections.
+    workers: processes that read. machine: device and precision; by default the model's device,
+    float32. keep_images: predictions carry their image; keep few of those.
 
-    A picture that cannot be read gives a Prediction with ``error`` and no boxes. Raises UserError
+    An image that cannot be read gives a Prediction with ``error`` and no boxes. Raises UserError
     at once where the names do not fit the model or a number makes no sense.
     """
     _refuse_misfits(model, images, class_names, score_threshold, batch_size, workers)
     machine = machine or Machine(next(model.parameters()).device, "fp32")
     return _stream(
-        _Detector(for_inference(model, machine), tuple(class_names), score_threshold, machine),
-        _read_all(images, batch_size, workers),
-        batch_size,
+        Detector(model, machine),
+        _batches(_read_all(images, batch_size, workers), batch_size),
+        tuple(class_names),
+        score_threshold,
         keep_images,
     )
 
 
 def _refuse_misfits(
     model: RetinaNet,
-    images: Iterable[str | Path | Image.Image],
+    images: Iterable[ImageSource],
     class_names: Sequence[str],
     score_threshold: float,
     batch_size: int,
@@ -118,7 +126,7 @@ def _refuse_misfits(
         raise UserError(f"score_threshold {score_threshold}: expected 0 to 1.")
     if score_threshold < model.score_thresh:
         raise UserError(
-            f"score_threshold {score_threshold:g}: the model itself throws away scores below "
+            f"score_threshold {score_threshold:g}: the model itself discards scores below "
             f"{model.score_thresh:g}; build it with a lower score_thresh."
         )
     if batch_size < 1 or workers < 0:
@@ -129,7 +137,7 @@ def _refuse_misfits(
 
 @dataclass(frozen=True, eq=False)
 class _Read:
-    """A picture as a reader hands it on: upright PIL RGB, or why there is none."""
+    """An image as a reader hands it on: upright PIL RGB, or why there is none."""
 
     source: Path | None
     image: Image.Image | None = None
@@ -137,26 +145,26 @@ class _Read:
 
 
 class _Reader(Dataset):
-    """Indexed by the pictures themselves, so that a loader may be fed from a generator."""
+    """Indexed by the images themselves, so that a loader may be fed from a generator."""
 
-    def __getitem__(self, source: str | Path | Image.Image) -> _Read:
+    def __getitem__(self, source: ImageSource) -> _Read:
         path = None if isinstance(source, Image.Image) else Path(source)
         try:
-            # What Pillow warns of (a large picture, odd EXIF) does not keep it from being seen.
+            # Pillow warns of large images and odd EXIF; neither prevents detection.
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 if isinstance(source, Image.Image):
                     image = source.convert("RGB")
                 else:
                     image = read_image(Path(source))
-        except Exception as error:  # Pillow's readers raise of all kinds at damaged files
+        except Exception as error:  # Pillow raises errors of all kinds at damaged files
             return _Read(path, error=_reason(error, path))
         image.info = {}  # thumbnails and the like need not travel between processes
         return _Read(path, image)
 
 
 def _reason(error: Exception, path: Path | None) -> str:
-    """Why a picture cannot be read, without its path: whoever shows the line has that."""
+    """Why an image cannot be read, without its path: the caller shows that."""
     cause = error.__cause__ or error.__context__ or error
     return why_unreadable(cause if isinstance(cause, Exception) else error, path)
 
@@ -165,10 +173,8 @@ def _as_it_is(item: Any) -> Any:
     return item
 
 
-def _read_all(
-    images: Iterable[str | Path | Image.Image], batch_size: int, workers: int
-) -> Iterable[_Read]:
-    """Pictures in the order of ``images``, at most about a batch of them read ahead.
+def _read_all(images: Iterable[ImageSource], batch_size: int, workers: int) -> Iterable[_Read]:
+    """In the order of ``images``, at most about a batch of them read ahead.
 
     The workers hand on PIL images, which travel through pipes: whole photographs would soon fill
     the 64 MB of shared memory that a container has.
@@ -185,13 +191,13 @@ def _read_all(
 
 
 def _batches(items: Iterable[_Read], size: int) -> Iterator[list[_Read]]:
-    """Of ``size``, or fewer where the pictures are large."""
+    """Lists of ``size``, or fewer where the images are large."""
     batch: list[_Read] = []
     pixels = 0
     for item in items:
         batch.append(item)
         pixels += item.image.width * item.image.height if item.image else 0
-        if len(batch) == size or pixels >= PIXELS_OF_A_BATCH:
+        if len(batch) == size or pixels >= PIXELS_PER_BATCH:
             yield batch
             batch, pixels = [], 0
     if batch:
@@ -199,59 +205,35 @@ def _batches(items: Iterable[_Read], size: int) -> Iterator[list[_Read]]:
 
 
 def _stream(
-    detector: _Detector, pictures: Iterable[_Read], batch_size: int, keep_images: bool
+    detector: Detector,
+    batches: Iterable[list[_Read]],
+    class_names: tuple[str, ...],
+    score_threshold: float,
+    keep_images: bool,
 ) -> Iterator[Prediction]:
     index = 0
-    for batch in _batches(pictures, batch_size):
-        for read, (boxes, labels, scores) in zip(batch, detector(batch), strict=True):
+    for batch in batches:
+        _, outputs = detector([F.pil_to_tensor(read.image) for read in batch if read.image])
+        remaining = iter(outputs)
+        for read in batch:
+            detections = _objects(next(remaining), score_threshold) if read.image else _nothing()
             yield Prediction(
                 index=index,
                 source=read.source,
                 size=read.image.size if read.image else (0, 0),
-                boxes=boxes,
-                labels=labels,
-                names=tuple(detector.class_names[label - 1] for label in labels.tolist()),
-                scores=scores,
+                detections=detections,
+                names=tuple(class_names[label - 1] for label in detections.labels),
                 error=read.error,
                 image=read.image if keep_images else None,
             )
             index += 1
 
 
-@dataclass(frozen=True)
-class _Detector:
-    """Calling it gives boxes (M, 4), labels (M,) and scores (M,) of each picture of a batch."""
+def _objects(detections: Detections, score_threshold: float) -> Detections:
+    """Those at the threshold whose box has an area."""
+    above = detections.above(score_threshold)
+    return above.keep(np.all(above.boxes[:, :2] < above.boxes[:, 2:], axis=1))
 
-    model: RetinaNet
-    class_names: tuple[str, ...]
-    score_threshold: float
-    machine: Machine
 
-    @torch.no_grad()
-    def __call__(self, batch: Sequence[_Read]) -> list[tuple[Tensor, Tensor, Tensor]]:
-        images = [self._pixels(read.image) for read in batch if read.image]
-        with self.machine.autocast():
-            _, detections = losses_and_detections(self.model, images, None)
-        found = iter(
-            self._kept(detection, image.shape[-2:])
-            for detection, image in zip(detections, images, strict=True)
-        )
-        return [next(found) if read.image else self._nothing() for read in batch]
-
-    def _pixels(self, image: Image.Image) -> Tensor:
-        """(3, H, W) in 0..1, it travels to the device in eight bits."""
-        pixels = F.pil_to_tensor(image).to(self.machine.device)
-        return F.to_dtype(pixels, torch.float32, scale=True)
-
-    def _kept(
-        self, detection: dict[str, Tensor], size: Sequence[int]
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Objects at the threshold with an area inside the picture; label 0 is background."""
-        boxes = clip_boxes_to_image(detection["boxes"].float(), (size[0], size[1]))
-        labels, scores = detection["labels"], detection["scores"].float()
-        keep = (scores >= self.score_threshold) & (labels > 0)
-        keep &= (boxes[:, :2] < boxes[:, 2:]).all(dim=1)
-        return boxes[keep].cpu(), labels[keep].cpu(), scores[keep].cpu()
-
-    def _nothing(self) -> tuple[Tensor, Tensor, Tensor]:
-        return torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64), torch.zeros(0)
+def _nothing() -> Detections:
+    return Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64))

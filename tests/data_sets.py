@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,11 @@ COLOURS = {"ace": "red", "king": "blue", "queen": "green", "cat": "orange", "dog
 # A class name and xmin, ymin, xmax, ymax.
 Thing = tuple[str, float, float, float, float]
 Pictures = Mapping[str, Sequence[Thing]]
+# Of pictures by their names without extension; the others have SIZE.
+Sizes = Mapping[str, tuple[int, int]]
+NONE: Sizes = {}
+# What changes the content of a JSON.
+Edit = Callable[[dict[str, Any]], object]
 
 ACE: Thing = ("ace", 4, 6, 20, 30)
 KING: Thing = ("king", 30, 10, 60, 44)
@@ -64,57 +69,70 @@ def write_text(path: Path, text: str, encoding: str = "utf-8") -> Path:
     return path
 
 
-def write_charlotte(folder: Path, pictures: Pictures, classes: Sequence[str] | None = None) -> Path:
+def size_of(name: str, sizes: Sizes) -> tuple[int, int]:
+    return sizes.get(Path(name).stem, SIZE)
+
+
+def write_charlotte(
+    folder: Path, pictures: Pictures, classes: Sequence[str] | None = None, sizes: Sizes = NONE
+) -> Path:
     """Images and LabelImg XML side by side; ``classes.txt`` if classes are given."""
     for name, things in pictures.items():
-        image = draw_image(folder / name, things)
-        write_text(image.with_suffix(".xml"), xml_text(things, name))
+        size = size_of(name, sizes)
+        image = draw_image(folder / name, things, size)
+        write_text(image.with_suffix(".xml"), xml_text(things, name, size))
     if classes is not None:
         write_text(folder / "classes.txt", "\n".join(classes) + "\n")
     return folder
 
 
-def csv_text(pictures: Pictures) -> str:
+def csv_text(pictures: Pictures, sizes: Sizes = NONE) -> str:
     rows = ["filename,width,height,class,xmin,ymin,xmax,ymax"]
     for name, things in pictures.items():
-        start = f"{name},{SIZE[0]},{SIZE[1]}"
+        width, height = size_of(name, sizes)
+        start = f"{name},{width},{height}"
         rows += [",".join([start, *map(str, thing)]) for thing in things] or [f"{start},,,,,"]
     return "\n".join(rows) + "\n"
 
 
-def write_cards(folder: Path, train: Pictures, test: Pictures | None = None) -> Path:
+def write_cards(
+    folder: Path, train: Pictures, test: Pictures | None = None, sizes: Sizes = NONE
+) -> Path:
     """``train_labels.csv``, ``test_labels.csv`` if given, and ``train/`` and ``test/``."""
     for split, pictures in (("train", train), ("test", test)):
         if pictures is not None:
-            write_text(folder / f"{split}_labels.csv", csv_text(pictures))
+            write_text(folder / f"{split}_labels.csv", csv_text(pictures, sizes))
             for name, things in pictures.items():
-                draw_image(folder / split / name, things)
+                draw_image(folder / split / name, things, size_of(name, sizes))
     return folder
 
 
 def write_voc(
-    year: Path, pictures: Pictures, lists: Mapping[str, Sequence[str]] | None = None
+    year: Path,
+    pictures: Pictures,
+    lists: Mapping[str, Sequence[str]] | None = None,
+    sizes: Sizes = NONE,
 ) -> Path:
     """One VOC-shaped folder; keys are image ids; ``lists`` are the files of ImageSets/Main."""
     for image_id, things in pictures.items():
-        draw_image(year / "JPEGImages" / f"{image_id}.jpg", things)
-        write_text(year / "Annotations" / f"{image_id}.xml", xml_text(things, f"{image_id}.jpg"))
+        size = size_of(image_id, sizes)
+        draw_image(year / "JPEGImages" / f"{image_id}.jpg", things, size)
+        text = xml_text(things, f"{image_id}.jpg", size)
+        write_text(year / "Annotations" / f"{image_id}.xml", text)
     for name, ids in (lists or {}).items():
         write_text(year / "ImageSets" / "Main" / f"{name}.txt", "\n".join(ids) + "\n")
     return year
 
 
-def coco_content(
-    pictures: Pictures, ids: Mapping[str, int], sizes: Mapping[str, tuple[int, int]] | None = None
-) -> dict[str, Any]:
+def coco_content(pictures: Pictures, ids: Mapping[str, int], sizes: Sizes = NONE) -> dict[str, Any]:
     """What a COCO file holds; image ids neither start at 1 nor follow one another.
 
-    ids: of the categories by name. sizes: of the images by name, by default all ``SIZE``.
+    ids: of the categories by name.
     """
     images = [
         {"id": 7 + 10 * i, "file_name": name, "width": width, "height": height}
         for i, name in enumerate(pictures)
-        for width, height in [(sizes or {}).get(name, SIZE)]
+        for width, height in [size_of(name, sizes)]
     ]
     annotations = [
         {
@@ -132,8 +150,25 @@ def coco_content(
     return {"images": images, "annotations": annotations, "categories": categories}
 
 
-def write_json(path: Path, content: object) -> Path:
-    return write_text(path, json.dumps(content))
+def write_coco(json_path: Path, images: Path, pictures: Pictures, ids: Mapping[str, int]) -> None:
+    """One JSON, and its pictures into ``images``."""
+    write_json(json_path, coco_content(pictures, ids))
+    for name, things in pictures.items():
+        draw_image(images / name, things)
+
+
+def write_sole_coco(folder: Path, pictures: Pictures, ids: Mapping[str, int], edit: Edit) -> Path:
+    """A single JSON without a split, edited, and its images."""
+    json_path = folder / "annotations" / "instances_default.json"
+    write_coco(json_path, folder / "images", pictures, ids)
+    content = coco_content(pictures, ids)
+    edit(content)
+    write_json(json_path, content)
+    return folder
+
+
+def write_json(path: Path, content: object, **options: Any) -> Path:
+    return write_text(path, json.dumps(content, **options))
 
 
 def save_oriented(path: Path, image: Image.Image, orientation: int, **options: Any) -> Path:

@@ -67,10 +67,10 @@ def fuzz(
     limit: float = LIMIT,
     report: Callable[[Loss], None] = lambda loss: None,
 ) -> dict[str, Tally]:
-    """Try the mutations of these numbers, the layouts in turn; afterwards all files are as before.
+    """Try the mutations of these numbers, over all layouts; afterwards the files are as before.
 
     limit: seconds of processor time after which a data set counts as hung. report: called for each
-    loss when it is found.
+    loss at once.
     """
     tallies = {victim.layout: Tally() for victim in victims}
     for number in numbers:
@@ -180,8 +180,8 @@ def main(arguments: list[str] | None = None) -> int:
 
     def report(loss: Loss) -> None:
         files = ", ".join(map(str, loss.files))
-        told = f"{loss.layout}, {files}: {harmless(loss.problem)}"
-        print(f"lost: --seed {flags.seed} --only {loss.number}: {told}", flush=True)
+        problem = f"{loss.layout}, {files}: {harmless(loss.problem)}"
+        print(f"lost: --seed {flags.seed} --only {loss.number}: {problem}", flush=True)
         if flags.keep:
             flags.keep.mkdir(parents=True, exist_ok=True)
             for file, content in loss.files.items():

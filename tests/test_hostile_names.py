@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import pytorch_lightning as pl
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.cbook import is_math_text
@@ -24,6 +23,7 @@ from data.dataset import Annotation, Dataset
 from data.loader import make_loader
 from data.source import DataSource, describe_splits
 from evaluation.figures import short
+from evaluation.metrics.results import Detections
 from evaluation.run_pictures import save_detections
 from model.checkpoint import DetectorDescription, load_checkpoint
 from model.lightning_trainer import DetectorModule, Recipe
@@ -32,8 +32,8 @@ from prediction import output_files as prediction_files
 from prediction.inference import Prediction
 from prediction.output_files import Results, csv_line
 from tests.data_sets import draw_image, write_text
-from tests.evaluation.metrics.test_coco import random_results
 from tests.evaluation.pages import metrics_of, outside, page_of
+from tests.image_results import random_results
 from tests.small_models import SIDE
 from utils.console import harmless, progress_bar, say, show_table
 from utils.run_folder import write_json
@@ -187,10 +187,9 @@ def test_a_run_of_hostile_names_logs_none_of_them_and_its_checkpoint_keeps_them(
 
 
 def prediction(index: int, name: str) -> Prediction:
-    box, score = torch.tensor([[1.0, 2, 30, 40]]), torch.tensor([0.5])
-    picture = Image.new("RGB", (64, 48))
-    label = torch.tensor([1])
-    return Prediction(index, None, (64, 48), box, label, (name,), score, image=picture)
+    boxes, image = np.array([[1.0, 2, 30, 40]]), Image.new("RGB", (64, 48))
+    detections = Detections(boxes, np.array([0.5]), np.array([1]))
+    return Prediction(index, None, image.size, detections, (name,), image=image)
 
 
 def test_the_tables_of_a_prediction_hold_every_name_in_one_cell_and_json_as_it_is(

@@ -150,9 +150,9 @@ def test_pillow_starts_a_program_where_every_format_is_allowed(
 def test_images_are_opened_in_one_place() -> None:
     """The one that limits the formats. Benchmarks read as the original did."""
     sources = [p.relative_to(ROOT) for p in ROOT.rglob("*.py")]
-    opening = {p.as_posix() for p in sources if "Image.open(" in (ROOT / p).read_text()}
-    exempt = ("tests/", "benchmarks/", "images/", ".venv/")
-    assert [p for p in opening if not p.startswith(exempt)] == ["data/image_files/decode.py"]
+    product = [p for p in sources if p.parts[0] not in ("tests", "benchmarks", ".venv")]
+    opening = [p.as_posix() for p in product if "Image.open(" in (ROOT / p).read_text()]
+    assert opening == ["data/image_files/decode.py"]
 
 
 def test_an_image_with_a_short_compressed_text_is_read(tmp_path: Path) -> None:

@@ -54,9 +54,7 @@ def pretrain_on_crops(
     budget = fixed_budget(plan.budget, objects, plan.detector_steps)
     if budget.steps == 0 or objects == 0:
         return
-    low, high = SIDES
-    typical = typical_side(dataset, model.transform.max_size)
-    side = min(high, max(low, 32 * round(1.3 * typical / 32)))
+    side = _window_side(model, dataset)
     with progress_bar("cutting") as progress:
         crops = crop_objects(dataset, round(1.5 * side), seed=plan.seed, progress=progress)
     train, held_out = crops.split(HELD_OUT, plan.seed)
@@ -75,17 +73,7 @@ def pretrain_on_crops(
         turn=plan.max_rotation,
         say=say,
     )
-    trainer = pl.Trainer(
-        max_epochs=1,
-        max_steps=budget.steps or -1,
-        gradient_clip_val=10.0,
-        logger=False,
-        enable_checkpointing=False,
-        enable_model_summary=False,
-        enable_progress_bar=is_terminal(),
-        callbacks=[*progress_bars(), *callbacks],
-        **machine.trainer_options(),
-    )
+    trainer = _make_trainer(budget, machine, callbacks)
     with readable_failures():
         trainer.fit(classifier, crop_loader(train.images, train.labels, plan.seed))
     accuracy = classifier.to(machine.device).accuracy(held_out.images, held_out.labels)
@@ -103,3 +91,24 @@ def pretrain_on_crops(
         "minutes": classifier.seconds / 60,
     }
     write_json(report, run / REPORT)
+
+
+def _window_side(model: RetinaNet, dataset: Dataset) -> int:
+    """Pixels: a multiple of 32, somewhat larger than a typical object as the detector sees it."""
+    smallest, largest = SIDES
+    typical = typical_side(dataset, model.transform.max_size)
+    return min(largest, max(smallest, 32 * round(1.3 * typical / 32)))
+
+
+def _make_trainer(budget: Budget, machine: Machine, callbacks: Sequence[pl.Callback]) -> pl.Trainer:
+    return pl.Trainer(
+        max_epochs=1,
+        max_steps=budget.steps or -1,
+        gradient_clip_val=10.0,
+        logger=False,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        enable_progress_bar=is_terminal(),
+        callbacks=[*progress_bars(), *callbacks],
+        **machine.trainer_options(),
+    )

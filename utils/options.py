@@ -73,9 +73,9 @@ class Budget:
             return cls(steps=0 if word == "off" else None)
         form = r"(?P<number>\d+(\.\d+)?)\s*(m|min|minutes?|(?P<steps>steps?))?"
         match = re.fullmatch(form, word)
-        if match is None or float(match["number"]) <= 0:
+        number = float(match["number"]) if match else 0.0
+        if match is None or not 0 < number < math.inf:
             raise ValueError("expected auto, off, minutes such as 3, or steps such as 400steps")
-        number = float(match["number"])
         return cls(steps=max(1, int(number))) if match["steps"] else cls(minutes=number)
 
     @property

@@ -15,6 +15,8 @@ from data.drawn_cards.signs import as_points
 Rng = np.random.Generator
 
 _RIM = 2
+_LARGEST_BLUR = 0.6  # radius in pixels of an image 384 long
+_LARGEST_NOISE = 6  # standard deviation, 0..255
 
 
 def warp(
@@ -81,31 +83,25 @@ def sheen(rng: Rng, sprite: Image.Image) -> Image.Image:
     return shining
 
 
-def photograph(
-    rng: Rng, image: Image.Image, blur: float, noise: float, light: float
-) -> Image.Image:
-    """Light and camera: gradients, hard shadows, colour cast, exposure, blur, sensor noise.
-
-    blur: largest radius in pixels of a picture 384 long. noise: largest standard deviation, 0..255.
-    light: strength of everything that light does, 0..1.
-    """
-    pixels = np.asarray(image, dtype=np.float32) * _light(rng, image.size, light)
-    radius = max(image.size) / 384 * blur * rng.uniform(0, 1) ** 2
+def photograph(rng: Rng, image: Image.Image) -> Image.Image:
+    """Light and camera: gradients, hard shadows, colour cast, exposure, blur, sensor noise."""
+    pixels = np.asarray(image, dtype=np.float32) * _light(rng, image.size)
+    radius = max(image.size) / 384 * _LARGEST_BLUR * rng.uniform(0, 1) ** 2
     if radius > 0.2:
         sharp = Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
         pixels = np.asarray(sharp.filter(ImageFilter.GaussianBlur(radius)), dtype=np.float32)
-    sigma = noise * rng.uniform(0, 1) ** 2
+    sigma = _LARGEST_NOISE * rng.uniform(0, 1) ** 2
     pixels = pixels + sigma * rng.standard_normal(pixels.shape, dtype=np.float32)
     return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
 
 
-def _light(rng: Rng, size: tuple[int, int], strength: float) -> np.ndarray:
+def _light(rng: Rng, size: tuple[int, int]) -> np.ndarray:
     """What each pixel is multiplied by: float32 (H, W, 3)."""
-    exposure = 1 + strength * rng.uniform(-0.35, 0.15)
-    field = 1 + strength * 0.5 * (smooth_noise(rng, size, (2, 2)) - 0.5)
-    if rng.random() < 0.5 * strength:
-        field = field * (1 + strength * (_hard_shadow(rng, size) - 1))
-    cast = 1 + strength * rng.uniform(-1, 1) * np.array((0.12, 0.01, -0.14))
+    exposure = 1 + rng.uniform(-0.175, 0.075)
+    field = 1 + 0.25 * (smooth_noise(rng, size, (2, 2)) - 0.5)
+    if rng.random() < 0.25:
+        field = field * (1 + 0.5 * (_hard_shadow(rng, size) - 1))
+    cast = 1 + rng.uniform(-0.5, 0.5) * np.array((0.12, 0.01, -0.14))
     return (field[..., None] * exposure * cast).astype(np.float32)
 
 

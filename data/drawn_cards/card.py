@@ -1,7 +1,7 @@
 """Playing cards drawn by the program: the style of a deck and the face of one card.
 
 Coordinates on a card are millimetres of the usual poker size, origin at the top left, y down.
-Everything is drawn at twice the wanted size and reduced, because Pillow's shapes have hard edges.
+Everything is drawn at twice the requested size and reduced: Pillow's shapes have hard edges.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class DeckStyle:
 
     @staticmethod
     def random(rng: np.random.Generator) -> DeckStyle:
-        """One deck near those people own: mostly white stock, mostly slim indices."""
+        """A deck like those that people own: mostly white stock, mostly slim indices."""
 
         def about(colour: Colour, spread: int) -> Colour:
             r, g, b = np.clip(np.add(colour, rng.integers(-spread, spread + 1, 3)), 0, 255)
@@ -214,7 +214,7 @@ def _draw_index(
 
 @lru_cache(maxsize=256)
 def _letters(text: str, style: DeckStyle) -> Image.Image:
-    """The index's letters as a tight ink mask; the caller gives it its size."""
+    """The index's letters as a tight ink mask, to be resized by the caller."""
     size = 160
     mask = Image.new("L", (2 * size * len(text), 2 * size), 0)
     draw = ImageDraw.Draw(mask)

@@ -114,6 +114,16 @@ def _face(sheet: _Sheet, x: float, y: float, skin: Colour, ink: Colour) -> None:
     sheet.line([(x - 3, y + 7), (x + 3, y + 7)], ink, 1.2)
 
 
+def _frame_face(
+    sheet: _Sheet, outline: Points, fill: Colour, lines: Sequence[Points], ink: Colour, width: float
+) -> None:
+    """Hair or a veil on both sides of the face; x counts outwards from the face's middle."""
+    for side in (-1, 1):
+        sheet.area([(54 + side * x, y) for x, y in outline], fill)
+        for line in lines:
+            sheet.line([(54 + side * x, y) for x, y in line], ink, width)
+
+
 def _bands(
     sheet: _Sheet,
     start: tuple[float, float],
@@ -149,21 +159,9 @@ def _jack(sheet: _Sheet, palette: Sequence[Colour], skin: Colour, rng: np.random
     _bands(sheet, (88, 2), (88, 62), 3.2, (black, yellow, black), yellow)
     sheet.oval(88, 50, 6, 5, skin)
     # Page-boy hair beside and below the cheeks, with a curl turned outwards.
-    for side in (-1, 1):
-        x = 54 + side * 12
-        sheet.area(
-            [
-                (x - side * 4, 12),
-                (x + side * 4, 14),
-                (x + side * 6, 34),
-                (x + side * 10, 44),
-                (x - side * 2, 46),
-                (x - side * 4, 34),
-            ],
-            yellow,
-        )
-        for offset in (-1.0, 2.0):
-            sheet.line([(x + side * offset, 16), (x + side * (offset + 2.5), 42)], black, 0.8)
+    outline = [(8, 12), (16, 14), (18, 34), (22, 44), (10, 46), (8, 34)]
+    strands = [[(11, 16), (13.5, 42)], [(14, 16), (16.5, 42)]]
+    _frame_face(sheet, outline, yellow, strands, black, 0.8)
     _face(sheet, 54, 27, skin, black)
     sheet.area([(34, 48), (54, 42), (74, 46), (54, 58)], yellow)
     sheet.dots((40, 49), (68, 49), 6, 1.4, black)
@@ -185,22 +183,9 @@ def _queen(
     sheet.line([(72, 4), (98, 46)], WHITE, 2.2)
     sheet.line([(76, 2), (100, 36)], black, 3.0)
     # Veil: white with fine lines, falling on both sides of the face.
-    for side in (-1, 1):
-        x = 54 + side * 11
-        sheet.area(
-            [
-                (54, 0),
-                (x + side * 3, 4),
-                (x + side * 5, 30),
-                (x + side * 2, 48),
-                (x - side * 4, 40),
-            ],
-            WHITE,
-        )
-        for offset in (-1.5, 1.0, 3.2):
-            sheet.line(
-                [(x + side * offset * 0.6, 5), (x + side * offset, 42)], sheet.line_colour, 0.7
-            )
+    outline = [(0, 0), (14, 4), (16, 30), (13, 48), (7, 40)]
+    folds = [[(10.1, 5), (9.5, 42)], [(11.6, 5), (12, 42)], [(12.92, 5), (14.2, 42)]]
+    _frame_face(sheet, outline, WHITE, folds, sheet.line_colour, 0.7)
     _face(sheet, 54, 23, skin, black)
     sheet.area([(42, 5), (54, 1), (66, 5), (63, 12), (54, 9), (45, 12)], WHITE)
     sheet.area([(78, 0), (100, 0), (100, 26), (90, 14)], yellow)
@@ -244,23 +229,9 @@ def _king(sheet: _Sheet, palette: Sequence[Colour], skin: Colour, rng: np.random
     sheet.line([(88, 41), (88, 56)], yellow, 3.0)
     sheet.oval(88, 49, 6, 5, skin)
     # Curled hair and a full beard around the face.
-    for side in (-1, 1):
-        x = 54 + side * 13
-        sheet.area(
-            [
-                (x - side * 5, 12),
-                (x + side * 3, 15),
-                (x + side * 6, 30),
-                (x + side * 9, 40),
-                (x - side * 2, 42),
-                (x - side * 5, 30),
-            ],
-            WHITE,
-        )
-        for offset in (-1.5, 1.5):
-            sheet.line(
-                [(x + side * offset, 16), (x + side * (offset + 2.5), 39)], sheet.line_colour, 0.9
-            )
+    outline = [(8, 12), (16, 15), (19, 30), (22, 40), (11, 42), (8, 30)]
+    strands = [[(11.5, 16), (14, 39)], [(14.5, 16), (17, 39)]]
+    _frame_face(sheet, outline, WHITE, strands, sheet.line_colour, 0.9)
     _face(sheet, 54, 26, skin, black)
     sheet.area(
         [(44, 32), (50, 31), (54, 33), (58, 31), (64, 32), (63, 48), (54, 60), (45, 48)], WHITE

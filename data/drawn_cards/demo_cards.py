@@ -20,31 +20,17 @@ from pathlib import Path
 
 import numpy as np
 
-from data.drawn_cards.card import RANKS, DeckStyle, draw_card
 from data.drawn_cards.scene import draw_scene
-from data.drawn_cards.style import DEMO, REALISTIC, SceneStyle
 from data.image_files.read import processors
 from utils.errors import UserError
-
-__all__ = [
-    "DEMO",
-    "GENERATOR_VERSION",
-    "RANKS",
-    "REALISTIC",
-    "DeckStyle",
-    "SceneStyle",
-    "demo_cards_folder",
-    "draw_card",
-    "draw_scene",
-    "write_demo_cards",
-]
 
 # Part of the cached folder's name: raise it whenever the pictures change.
 GENERATOR_VERSION = 4
 
 HEADER = ("filename", "width", "height", "class", "xmin", "ymin", "xmax", "ymax")
 _SPLITS = ("train", "test")
-_SMALL_SET = 50
+SMALL_SET = 50
+_JPEG_QUALITY = (70, 92)
 
 Progress = Callable[[int, int], None]
 Row = tuple[str | int, ...]
@@ -55,19 +41,17 @@ def demo_cards_folder(
     train: int = 1200,
     validation: int = 120,
     seed: int = 0,
-    style: SceneStyle = DEMO,
     progress: Progress | None = None,
 ) -> Path:
-    """The folder of a drawn data set below ``cache``; it is drawn when first asked for.
+    """The folder of a drawn data set below ``cache``; drawn if it is not there.
 
-    A style is known by its name there: a changed style wants a name of its own.
     Arguments and errors are those of ``write_demo_cards``.
     """
-    name = f"demo-cards-{GENERATOR_VERSION}-{style.name}-{train}-{validation}-{seed}"
+    name = f"demo-cards-{GENERATOR_VERSION}-demo-{train}-{validation}-{seed}"
     folder = Path(cache) / name
     if folder.is_dir():
         return folder
-    return write_demo_cards(folder, train, validation, seed, style, progress)
+    return write_demo_cards(folder, train, validation, seed, progress)
 
 
 def write_demo_cards(
@@ -75,13 +59,12 @@ def write_demo_cards(
     train: int = 1200,
     validation: int = 120,
     seed: int = 0,
-    style: SceneStyle = DEMO,
     progress: Progress | None = None,
 ) -> Path:
     """Draw a data set into the new folder ``folder`` and return it.
 
     train, validation: number of pictures. progress: called with (drawn, all) after each picture.
-    A picture depends on (seed, split, index, style) alone. The set is drawn beside ``folder`` and
+    A picture depends on (seed, split, index) alone. The set is drawn beside ``folder`` and
     renamed when complete, so it is there whole or not at all. Raises UserError for a negative
     number, for a folder that exists already, and where the disk refuses.
     """
@@ -92,7 +75,7 @@ def write_demo_cards(
             "expected at least one training picture and no negative number."
         )
     try:
-        return _write_aside(folder, (train, validation), seed, style, progress)
+        return _write_aside(folder, (train, validation), seed, progress)
     except OSError as error:
         raise UserError(
             f"{folder}: the demo cards cannot be written ({error}); "
@@ -101,7 +84,7 @@ def write_demo_cards(
 
 
 def _write_aside(
-    folder: Path, counts: tuple[int, int], seed: int, style: SceneStyle, progress: Progress | None
+    folder: Path, counts: tuple[int, int], seed: int, progress: Progress | None
 ) -> Path:
     if folder.exists():
         raise FileExistsError("it exists already")
@@ -109,7 +92,7 @@ def _write_aside(
     aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
         aside.chmod(0o755)
-        _draw_all(aside, counts, seed, style, progress)
+        _draw_all(aside, counts, seed, progress)
         try:
             aside.rename(folder)
         except OSError:
@@ -121,34 +104,32 @@ def _write_aside(
     return folder
 
 
-def _draw_all(
-    folder: Path, counts: tuple[int, int], seed: int, style: SceneStyle, progress: Progress | None
-) -> None:
+def _draw_all(folder: Path, counts: tuple[int, int], seed: int, progress: Progress | None) -> None:
     for name in _SPLITS:
         (folder / name).mkdir()
     jobs = [(split, i) for split, count in enumerate(counts) for i in range(count)]
     rows: dict[str, list[Row]] = {name: [] for name in _SPLITS}
     # Closed at once on an error, so that no process still draws into a folder being removed.
-    with closing(_draw_each(jobs, folder, seed, style)) as drawn:
-        for number, ((split, _), found) in enumerate(zip(jobs, drawn, strict=True), start=1):
-            rows[_SPLITS[split]].extend(found)
+    with closing(_draw_each(jobs, folder, seed)) as drawn:
+        for number, ((split, _), labels) in enumerate(zip(jobs, drawn, strict=True), start=1):
+            rows[_SPLITS[split]].extend(labels)
             if progress is not None:
                 progress(number, len(jobs))
-    for name, found in rows.items():
+    for name, labels in rows.items():
         with open(folder / f"{name}_labels.csv", "w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             writer.writerow(HEADER)
-            writer.writerows(found)
+            writer.writerows(labels)
 
 
 def _draw_each(
-    jobs: Sequence[tuple[int, int]], folder: Path, seed: int, style: SceneStyle
+    jobs: Sequence[tuple[int, int]], folder: Path, seed: int
 ) -> Generator[list[Row], None, None]:
-    """The label rows of each job in order, drawn by a process per core where that pays."""
-    draw = partial(_draw_one, folder=folder, seed=seed, style=style)
+    """The label rows of each job in order, a large set by one process per core."""
+    draw = partial(_draw_one, folder=folder, seed=seed)
     processes = processors()
     done = 0
-    if len(jobs) > _SMALL_SET and processes > 1:
+    if len(jobs) > SMALL_SET and processes > 1:
         # Spawned, because forking a process that runs torch's threads can lock up.
         context = multiprocessing.get_context("spawn")
         try:
@@ -169,12 +150,12 @@ def _draw_each(
     yield from map(draw, jobs[done:])
 
 
-def _draw_one(job: tuple[int, int], folder: Path, seed: int, style: SceneStyle) -> list[Row]:
+def _draw_one(job: tuple[int, int], folder: Path, seed: int) -> list[Row]:
     split, index = job
     rng = np.random.default_rng([seed, split, index])
-    image, boxes, names = draw_scene(rng, style)
+    image, boxes, names = draw_scene(rng)
     name = f"card{index:05d}.jpg"
-    quality = int(rng.integers(*style.jpeg_quality, endpoint=True))
+    quality = int(rng.integers(*_JPEG_QUALITY, endpoint=True))
     image.save(folder / _SPLITS[split] / name, quality=quality)
     return [
         (name, image.width, image.height, rank, *(round(float(v)) for v in box))

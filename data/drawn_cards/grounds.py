@@ -1,4 +1,4 @@
-"""What the cards of a drawn scene lie on: wood, carpet, cloth, felt, tiles, print and the like.
+"""What the cards of a drawn scene lie on: wood, carpet, cloth, felt, tiles or one colour.
 
 A ground is float32 (height, width, 3), about 0..255, made of a few smoothly enlarged random grids.
 """
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from PIL import Image
 
-from data.drawn_cards.clutter import book, paper, thing_colour
+from data.drawn_cards.clutter import thing_colour
 
 Rng = np.random.Generator
 Colour = tuple[int, int, int]
@@ -112,16 +112,6 @@ def _cloth(rng: Rng, size: tuple[int, int]) -> np.ndarray:
     return base * light[..., None] + 6
 
 
-def _stripes(rng: Rng, size: tuple[int, int]) -> np.ndarray:
-    _, v = _turned_grid(rng, size, 0.03)
-    count = int(rng.integers(5, 22))
-    table = _colour([thing_colour(rng, 0.6) for _ in range(int(rng.integers(3, 6)))])
-    order = rng.integers(len(table), size=count)
-    ground = table[order[np.floor(v * count * 1.3).astype(np.int32) % count]]
-    weave = 0.8 + 0.4 * smooth_noise(rng, size, (size[0] // 3, size[1] // 3))
-    return ground * weave[..., None]
-
-
 def _tiles(rng: Rng, size: tuple[int, int]) -> np.ndarray:
     """Bricks, tiles or a checker: cells in rows, each with its own shade, and joints."""
     u, v = _turned_grid(rng, size, 0.0)
@@ -161,56 +151,23 @@ def _felt(rng: Rng, size: tuple[int, int]) -> np.ndarray:
     return base * (light + 0.25 * smooth_noise(rng, size, (3, 3)))[..., None]
 
 
-def _print(rng: Rng, size: tuple[int, int]) -> np.ndarray:
-    """Newspapers, magazines and books lying about: overlapping printed sheets."""
-    ground = Image.fromarray(_plain(rng, size).clip(0, 255).astype(np.uint8))
-    long = max(size)
-    for _ in range(int(rng.integers(2, 6))):
-        sheet = book(rng) if rng.random() < 0.5 else paper(rng)
-        height = int(long * rng.uniform(0.5, 1.0))
-        sheet = sheet.resize((max(8, sheet.width * height // sheet.height), height))
-        sheet = sheet.rotate(rng.uniform(0, 360), Image.Resampling.BILINEAR, expand=True)
-        corner = (int(rng.uniform(-0.5, 0.8) * size[0]), int(rng.uniform(-0.5, 0.8) * size[1]))
-        ground.paste(sheet, corner, sheet)
-    return np.asarray(ground, dtype=np.float32)
+# Each with how often it is drawn.
+_GROUNDS: tuple[tuple[Callable[[Rng, tuple[int, int]], np.ndarray], int], ...] = (
+    (_carpet, 2),
+    (_cloth, 2),
+    (_felt, 2),
+    (_plain, 2),
+    (_tiles, 1),
+    (_wood, 3),
+)
 
 
-Ground = Callable[[Rng, tuple[int, int]], np.ndarray]
-GROUNDS: dict[str, Ground] = {
-    "wood": _wood,
-    "carpet": _carpet,
-    "cloth": _cloth,
-    "stripes": _stripes,
-    "tiles": _tiles,
-    "plain": _plain,
-    "felt": _felt,
-    "print": _print,
-}
-
-
-def ground(
-    rng: Rng, size: tuple[int, int], weights: dict[str, float], seam: float = 0.0
-) -> Image.Image:
-    """A table, floor or cloth: RGB, ``size`` (width, height).
-
-    weights: how often each name of GROUNDS is drawn. seam: probability that a second one shows
-    beyond an edge, as the floor does behind a table.
-    """
-    names = sorted(weights)
-    share = np.array([weights[name] for name in names])
-    first, second = rng.choice(len(names), size=2, p=share / share.sum())
-    pixels = GROUNDS[names[first]](rng, size)
-    if rng.random() < seam:
-        pixels = _beyond_an_edge(rng, pixels, GROUNDS[names[second]](rng, size))
+def ground(rng: Rng, size: tuple[int, int]) -> Image.Image:
+    """A table, floor or cloth: RGB, ``size`` (width, height)."""
+    share = np.array([often for _, often in _GROUNDS]) / sum(often for _, often in _GROUNDS)
+    # The second number and the last draw are unused; without them all later draws, and so the
+    # pictures, would change.
+    chosen, _ = rng.choice(len(_GROUNDS), size=2, p=share)
+    pixels = _GROUNDS[chosen][0](rng, size)
+    rng.random()
     return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
-
-
-def _beyond_an_edge(rng: Rng, table: np.ndarray, floor: np.ndarray) -> np.ndarray:
-    height, width = table.shape[:2]
-    angle = rng.uniform(0, 2 * math.pi)
-    y, x = np.mgrid[0:height, 0:width].astype(np.float32) / max(height, width) - 0.5
-    beyond = x * math.cos(angle) + y * math.sin(angle) - rng.uniform(0.05, 0.45)
-    # The floor lies deeper: darker next to the edge.
-    floor = floor * rng.uniform(0.5, 1.0) * np.clip(0.45 + beyond * 6, 0.45, 1)[..., None]
-    mix = np.clip(beyond * max(height, width), 0, 1)[..., None]
-    return table * (1 - mix) + floor * mix

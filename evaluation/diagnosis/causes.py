@@ -65,27 +65,16 @@ def unfit_anchors(facts: Facts) -> Iterator[Finding]:
     fit = facts.anchors
     if fit is None or not fit.boxes:
         return
-    kinds = (
-        (
-            fit.too_small,
-            "Objects are smaller than every anchor.",
-            "smaller than every anchor",
-            "cut the pictures into parts, so that the objects are larger in them",
-        ),
-        (
-            fit.too_large,
-            "Objects are larger than every anchor.",
-            "larger than every anchor",
-            "give a much smaller --image-size or a much larger --anchor-scale",
-        ),
-        (
-            fit.odd_shape,
-            "Objects have a shape or a position that no anchor fits.",
-            "too wide, too tall or too far from the anchors' locations",
-            "where the labels allow it, label such objects in squarer parts",
-        ),
-    )
-    for share, title, what, otherwise in kinds:
+    smaller, larger = "smaller than every anchor", "larger than every anchor"
+    far = "too wide, too tall or too far from the anchors' locations"
+    cut = "cut the pictures into parts, so that the objects are larger in them"
+    shrink = "give a much smaller --image-size or a much larger --anchor-scale"
+    relabel = "where the labels allow it, label such objects in squarer parts"
+    for share, title, what, otherwise in (
+        (fit.too_small, f"Objects are {smaller}.", smaller, cut),
+        (fit.too_large, f"Objects are {larger}.", larger, shrink),
+        (fit.odd_shape, "Objects have a shape or a position that no anchor fits.", far, relabel),
+    ):
         yield Finding(
             min(share, facts.not_detected),
             title,

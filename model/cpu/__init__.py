@@ -1,1 +1,1 @@
-"""Kernels that a processor is faster with; they compute what torch's own compute."""
+"""Kernels that are faster on a CPU than torch's own; they compute the same."""

@@ -9,38 +9,37 @@ from torchvision.models.detection.retinanet import RetinaNetHead
 
 from model.cpu.tiles import Tiles, as_rows
 from model.cpu.tower import Tower
-from model.cpu.winograd_conv2d import replaceable
 
 
 class CandidateHead(nn.Module):
     """Computes what torchvision's head computes, with less work.
 
-    Both towers run over all levels at once. A location of which no class reaches the threshold
-    gives no detection, whatever its box: the box tower is evaluated only around the others, on
-    pictures with a few objects close to nowhere. What it needs grows by one location a layer.
+    Both towers run over all levels at once. A location at which no class reaches the threshold
+    gives no detection, whatever its box is: the box tower is evaluated only around the others, in
+    images with a few objects almost nowhere. Each earlier layer needs one location more around.
 
-    head: whose weights are taken over. tower: how to convolve with them. score_thresh: of the model
-    that uses it; None for every box.
+    head: whose weights are taken over, see ``has_plain_towers``. score_thresh: of the model that
+    uses it; None for every box.
     """
 
-    def __init__(self, head: RetinaNetHead, tower: type[Tower], score_thresh: float | None) -> None:
+    def __init__(self, head: RetinaNetHead, score_thresh: float | None) -> None:
         super().__init__()
         scores, boxes = head.classification_head, head.regression_head
         self.num_classes = scores.num_classes
         # Rounding must not lose a candidate, and one too many costs nothing.
-        self.cut = None if score_thresh is None else _logit(score_thresh) - 1e-3
-        self.score_tower = tower([*(layer[0] for layer in scores.conv), scores.cls_logits])
-        self.box_tower = tower([*(layer[0] for layer in boxes.conv), boxes.bbox_reg])
+        self.least_logit = None if score_thresh is None else _logit(score_thresh) - 1e-3
+        self.score_tower = Tower([*(layer[0] for layer in scores.conv), scores.cls_logits])
+        self.box_tower = Tower([*(layer[0] for layer in boxes.conv), boxes.bbox_reg])
 
     def forward(self, features: list[Tensor]) -> dict[str, Tensor]:
         """features: (B, C, H, W) each.
 
         Returns ``cls_logits`` (B, anchors, classes) and ``bbox_regression`` (B, anchors, 4), both
-        float32; the latter is zero at locations where no class reaches the threshold.
+        float32; the latter is zero at locations at which no class reaches the threshold.
         """
         batch = len(features[0])
-        rows, tiles = as_rows([x.to(self.score_tower.dtype) for x in features])
-        logits = self.score_tower(rows, [tiles] * self.score_tower.layers)
+        rows, tiles = as_rows([x.float() for x in features])
+        logits = self.score_tower(rows, [tiles] * self.score_tower.depth)
         boxes = self.box_tower(rows, self._needed(logits, tiles))
         return {
             "cls_logits": logits[:-1].view(batch, -1, self.num_classes),
@@ -49,9 +48,10 @@ class CandidateHead(nn.Module):
 
     def _needed(self, logits: Tensor, tiles: Tiles) -> list[Tiles]:
         """What each layer of the box tower has to compute."""
-        if self.cut is None:
-            return [tiles] * self.box_tower.layers
-        return tiles.leading_to((logits > self.cut).any(dim=1), self.box_tower.layers - 1)
+        if self.least_logit is None:
+            return [tiles] * self.box_tower.depth
+        candidates = (logits > self.least_logit).any(dim=1)
+        return tiles.leading_to(candidates, self.box_tower.depth - 1)
 
 
 def _logit(probability: float) -> float:
@@ -61,12 +61,25 @@ def _logit(probability: float) -> float:
 
 
 def has_plain_towers(head: nn.Module) -> bool:
-    """Whether the head is torchvision's with convolutions and ReLUs alone, without norms."""
+    """Whether the head is torchvision's, of usual 3x3 convolutions and ReLUs, without norms."""
     if not isinstance(head, RetinaNetHead):
         return False
-    towers = (head.classification_head.conv, head.regression_head.conv)
+    scores, boxes = head.classification_head, head.regression_head
+    towers = [*scores.conv, *boxes.conv]
     return all(
-        len(layer) == 2 and replaceable(layer[0]) and isinstance(layer[1], nn.ReLU)
-        for tower in towers
-        for layer in tower
+        len(layer) == 2 and isinstance(layer[1], nn.ReLU) and _is_usual(layer[0])
+        for layer in towers
+    ) and all(_is_usual(last) for last in (scores.cls_logits, boxes.bbox_reg))
+
+
+def _is_usual(module: nn.Module) -> bool:
+    """Whether ``Tower`` computes the same as this module."""
+    return (
+        type(module) is nn.Conv2d
+        and module.kernel_size == (3, 3)
+        and module.stride == (1, 1)
+        and module.padding == (1, 1)
+        and module.dilation == (1, 1)
+        and module.groups == 1
+        and module.padding_mode == "zeros"
     )

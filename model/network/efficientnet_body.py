@@ -16,7 +16,6 @@ from efficientnet_pytorch.utils import drop_connect, round_repeats
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from model.cpu.depthwise import Depthwise, sharing_weights
 from model.cpu.normed_swish import normed_swish
 
 FIRST_TAPPED_STAGE = 3
@@ -36,8 +35,6 @@ class EfficientNetBody(nn.Module):
     def __init__(self, network: EfficientNet, trainable_layers: int | None = None) -> None:
         super().__init__()
         self.network = network
-        for block in network._blocks:
-            block._depthwise_conv = sharing_weights(Depthwise, block._depthwise_conv)
         self._stage_ends = self._find_stage_ends()
         taps = self._stage_ends[FIRST_TAPPED_STAGE - 1 :]
         self._tap_after = {end - 1: str(number) for number, end in enumerate(taps)}
@@ -122,7 +119,7 @@ def _mbconv(block: MBConvBlock, x: Tensor, drop_rate: float) -> Tensor:
     out = x
     if hasattr(block, "_expand_conv"):
         out = normed_swish(block._bn0, block._expand_conv(out))
-    out = normed_swish(block._bn1, block._depthwise_conv(out))
+    out = normed_swish(block._bn1, _depthwise(block._depthwise_conv, out))
     if block.has_se:
         means = block._se_reduce(F.adaptive_avg_pool2d(out, 1))
         out = block._se_expand(F.silu(means)).sigmoid() * out
@@ -133,6 +130,18 @@ def _mbconv(block: MBConvBlock, x: Tensor, drop_rate: float) -> Tensor:
     if drop_rate:
         out = drop_connect(out, p=drop_rate, training=block.training)
     return out + x
+
+
+def _depthwise(convolution: nn.Conv2d, x: Tensor) -> Tensor:
+    """The package's convolution with TensorFlow's padding "SAME".
+
+    The package copies the map to pad it, which only a stride of 2 may need: an even side then gets
+    a pixel less of padding before than after.
+    """
+    if convolution.stride[0] > 1:
+        return convolution(x)
+    padding, groups = convolution.kernel_size[0] // 2, convolution.groups
+    return F.conv2d(x, convolution.weight, convolution.bias, padding=padding, groups=groups)
 
 
 def _folded(convolution: nn.Conv2d, norm: Any) -> tuple[nn.Conv2d, nn.Module]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torchvision.models.detection import RetinaNet
+from torchvision.models.detection.image_list import ImageList
+from torchvision.ops import clip_boxes_to_image
 
 Losses = dict[str, Tensor]
 Detection = dict[str, Tensor]
@@ -19,40 +21,65 @@ def losses_and_detections(
 ) -> tuple[Losses, list[Detection]]:
     """Validation losses and detections from a single forward pass.
 
-    images: (3, H, W), float in 0..1 or, for ours, uint8. targets: ``boxes`` float (N, 4) xyxy
-    pixels, ``labels``; None leaves the losses empty. Torchvision's forward gives the one in
-    training and the other in evaluation mode; a validation wants both, with batch norm in
-    evaluation mode. Detections are in pixels of the images given.
+    images: (3, H, W), float in 0..1 or, for ours, uint8; there may be none. targets: ``boxes``
+    float (N, 4) xyxy pixels, ``labels``; None leaves the losses empty. Torchvision's forward gives
+    the losses in training mode and the detections in evaluation mode; a validation needs both, with
+    batch norm in evaluation mode. Detections are in pixels of the original images, inside them.
 
-    Only images of one size share a forward pass: padding a picture to the size of its neighbours
-    would reach its features through the squeeze-and-excitation means, and the detections of a
-    picture must not depend on the batch it came in.
+    Only images that are resized to one size share a forward pass: padding an image to the size of
+    another would reach its features through the squeeze-and-excitation means, and the detections
+    of an image must not depend on its batch.
     """
-    rows_of_size: dict[torch.Size, list[int]] = defaultdict(list)
-    for row, image in enumerate(images):
-        rows_of_size[image.shape].append(row)
     detections: list[Detection] = [{} for _ in images]
     totals: Losses = {}
-    for rows in rows_of_size.values():
-        wanted = None if targets is None else [targets[i] for i in rows]
-        losses, found = _forward(model, [images[i] for i in rows], wanted)
-        for row, detection in zip(rows, found, strict=True):
-            detections[row] = detection
+    for group in _by_resized_size(model, images, targets):
+        losses, of_group = _forward(model, group)
+        for row, detection in zip(group.rows, of_group, strict=True):
+            boxes = clip_boxes_to_image(detection["boxes"], images[row].shape[-2:])
+            detections[row] = {**detection, "boxes": boxes}
         for name, loss in losses.items():
-            totals[name] = totals.get(name, 0) + loss * (len(rows) / len(images))
+            totals[name] = totals.get(name, 0) + loss * (len(group.rows) / len(images))
     return totals, detections
 
 
-def _forward(
-    model: RetinaNet, images: list[Tensor], targets: list[Any] | None
-) -> tuple[Losses, list[Detection]]:
-    sizes = [(image.shape[-2], image.shape[-1]) for image in images]
-    boxes = targets and [{"boxes": t["boxes"], "labels": t["labels"]} for t in targets]
-    batch, scaled = model.transform(images, boxes)
+class _Group(NamedTuple):
+    """Images of one resized size. rows: where they are in the batch. sizes: (height, width) before.
+
+    targets: with boxes scaled like their images; empty without targets.
+    """
+
+    rows: list[int]
+    sizes: list[tuple[int, int]]
+    batch: ImageList
+    targets: list[dict[str, Tensor]]
+
+
+def _by_resized_size(
+    model: RetinaNet, images: Sequence[Tensor], targets: Sequence[Any] | None
+) -> list[_Group]:
+    inputs = []
+    rows_of_size: dict[tuple[int, int], list[int]] = defaultdict(list)
+    for row, image in enumerate(images):
+        target = targets and [{name: targets[row][name] for name in ("boxes", "labels")}]
+        inputs.append(model.transform([image], target))
+        rows_of_size[inputs[row][0].image_sizes[0]].append(row)
+    return [
+        _Group(
+            rows,
+            [(images[row].shape[-2], images[row].shape[-1]) for row in rows],
+            ImageList(torch.cat([inputs[row][0].tensors for row in rows]), [size] * len(rows)),
+            [target for row in rows for target in inputs[row][1] or ()],
+        )
+        for size, rows in rows_of_size.items()
+    ]
+
+
+def _forward(model: RetinaNet, group: _Group) -> tuple[Losses, list[Detection]]:
+    batch = group.batch
     features = list(model.backbone(batch.tensors).values())
     outputs = model.head(features)
     anchors = model.anchor_generator(batch, features)
-    losses = model.compute_loss(scaled, outputs, anchors) if scaled else {}
+    losses = model.compute_loss(group.targets, outputs, anchors) if group.targets else {}
 
     anchors_per_location = model.anchor_generator.num_anchors_per_location()
     per_level = [
@@ -63,4 +90,4 @@ def _forward(
         [list(a.split(per_level)) for a in anchors],
         batch.image_sizes,
     )
-    return losses, model.transform.postprocess(detections, batch.image_sizes, sizes)
+    return losses, model.transform.postprocess(detections, batch.image_sizes, group.sizes)

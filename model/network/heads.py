@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torchvision.models.detection.retinanet import RetinaNetHead
 
 from model.cpu.switch import cpu_kernels_apply
@@ -20,40 +20,57 @@ class Float32Head(RetinaNetHead):
     on a CPU the towers run over all levels at once and with fewer multiplications.
     """
 
-    def forward(self, x: list[Tensor], boxes_of: Tensor | None = None) -> dict[str, Tensor]:
-        """x: (B, C, H, W) of each level. boxes_of: bool (B, anchors), the only ones whose boxes
-        will be looked at; others may be anything then.
+    def forward(self, x: list[Tensor], anchors_with_box: Tensor | None = None) -> dict[str, Tensor]:
+        """x: (B, C, H, W) of each level. anchors_with_box: bool (B, anchors), the only anchors
+        whose box regression is used; that of others may be anything.
 
         Returns ``cls_logits`` (B, anchors, classes) and ``bbox_regression`` (B, anchors, 4).
         """
         if cpu_kernels_apply(x[0]):
-            return self._with_fewer_multiplications(x, boxes_of)
+            return self._with_fewer_multiplications(x, anchors_with_box)
         return {
             name: output.to(torch.promote_types(output.dtype, torch.float32))
             for name, output in super().forward(x).items()
         }
 
     def _with_fewer_multiplications(
-        self, x: list[Tensor], boxes_of: Tensor | None
+        self, x: list[Tensor], anchors_with_box: Tensor | None
     ) -> dict[str, Tensor]:
         rows, tiles = as_rows(x)
         scores, boxes = self.classification_head, self.regression_head
         layers = len(scores.conv) + 1
-        whole = [tiles] * (layers + 1)
-        needed = whole if boxes_of is None else self._around(boxes_of, tiles, layers)
-        logits = _tower(rows, whole, scores.conv, scores.cls_logits)
+        everywhere = [tiles] * (layers + 1)
+        needed = everywhere
+        if anchors_with_box is not None:
+            needed = self._leading_to(anchors_with_box, tiles, layers)
+        logits = _tower(rows, everywhere, scores.conv, scores.cls_logits)
         offsets = _tower(rows, needed, boxes.conv, boxes.bbox_reg)
         return {
             "cls_logits": logits.view(len(x[0]), -1, scores.num_classes),
             "bbox_regression": offsets.view(len(x[0]), -1, 4),
         }
 
-    def _around(self, boxes_of: Tensor, tiles: Tiles, layers: int) -> list[Tiles]:
-        """What the box tower computes. A gradient goes the same way back."""
-        anchors = self.regression_head.bbox_reg.out_channels // 4
-        wanted = boxes_of.view(-1, anchors).any(dim=1)
-        return tiles.leading_to(torch.cat([wanted, wanted.new_zeros(1)]), layers)
+    def _leading_to(self, anchors_with_box: Tensor, tiles: Tiles, layers: int) -> list[Tiles]:
+        """What the layers of the box tower have to compute."""
+        per_location = self.regression_head.bbox_reg.out_channels // 4
+        locations = anchors_with_box.view(-1, per_location).any(dim=1)
+        return tiles.leading_to(torch.cat([locations, locations.new_zeros(1)]), layers)
 
 
 def _tower(rows: Tensor, needed: list[Tiles], layers: Any, last: Any) -> Tensor:
     return trainable_tower(rows, needed, [*(layer[0] for layer in layers), last])[:-1]
+
+
+class Float32Layer(nn.Module):
+    """A layer that computes in float32 under autocast too.
+
+    Of scores in bfloat16, with its eight bits, many are equal and have no order.
+    """
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.autocast(x.device.type, enabled=False):
+            return self.layer(x.float())

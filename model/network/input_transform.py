@@ -44,7 +44,7 @@ class LongerSideTransform(GeneralizedRCNNTransform):
 
     def normalize(self, image: Tensor) -> Tensor:
         """image: (..., 3, H, W), uint8 or float in 0..1."""
-        return (_unit_range(image) - self.mean) / self.std
+        return (unit_range(image) - self.mean) / self.std
 
     def resize(self, image: Tensor, target: Any = None) -> tuple[Tensor, Any]:
         """target: None, or a dict of which a copy with scaled ``boxes`` is returned."""
@@ -53,7 +53,7 @@ class LongerSideTransform(GeneralizedRCNNTransform):
         new = (max(1, round(old[0] * scale)), max(1, round(old[1] * scale)))
         if new == old:
             return image, target
-        image = _unit_range(image)[None]
+        image = unit_range(image)[None]
         image = F.interpolate(image, size=new, mode="bilinear", antialias=True)[0]
         if target is not None:
             target = {**target, "boxes": _scaled_boxes(target["boxes"], old, new)}
@@ -66,7 +66,7 @@ class LongerSideTransform(GeneralizedRCNNTransform):
         batch = batch.contiguous(memory_format=torch.channels_last)
         if len({image.shape for image in images}) == 1:
             rows, columns = images[0].shape[-2:]
-            stacked = torch.stack([_unit_range(image) for image in images])
+            stacked = torch.stack([unit_range(image) for image in images])
             batch[..., :rows, :columns] = self.normalize(stacked)
         else:
             for place, image in zip(batch, images, strict=True):
@@ -74,7 +74,7 @@ class LongerSideTransform(GeneralizedRCNNTransform):
         return batch
 
 
-def _unit_range(image: Tensor) -> Tensor:
+def unit_range(image: Tensor) -> Tensor:
     return image.float() / 255 if image.dtype == torch.uint8 else image
 
 

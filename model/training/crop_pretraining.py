@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
-from model.lightning_trainer import warmup_cosine
+from model.training.recipe import warmup_cosine
 from utils.errors import UserError
 from utils.options import Budget
 

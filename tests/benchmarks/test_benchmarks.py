@@ -1,4 +1,4 @@
-"""The benchmark measures what it says, and a speed without equal results does not count."""
+"""The benchmark measures what it claims, and shows no ratio where results differ."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from torchvision.models.detection import RetinaNet
 
 import main
 from benchmarks import other_works, peers, speed, tables
+from benchmarks.agreement import detection_difference
 from benchmarks.memory import Case, peak_gigabytes
-from benchmarks.same_weights import copy_weights, greatest_difference, mirrored
+from benchmarks.same_weights import copy_weights, mirrored
 from benchmarks.tables import Row
 from benchmarks.timing import interleaved
 from tests.data_sets import ACE, KING, write_cards
@@ -44,9 +45,9 @@ def test_the_reference_with_our_weights_has_our_features_and_detections(
     ours, reference = pair
     batch = ours.transform(pictures)[0].tensors
     expected = ours.backbone.body(batch)
-    for name, found in mirrored(reference).backbone.body(batch).items():
-        torch.testing.assert_close(found, expected[name], rtol=1e-4, atol=1e-4)
-    scores, boxes = greatest_difference(ours(pictures), mirrored(reference)(pictures))
+    for name, features in mirrored(reference).backbone.body(batch).items():
+        torch.testing.assert_close(features, expected[name], rtol=1e-4, atol=1e-4)
+    scores, boxes = detection_difference(ours(pictures), mirrored(reference)(pictures))
     assert sum(len(d["scores"]) for d in ours(pictures)) > 20
     assert scores < 1e-5 and boxes < 1e-2
 
@@ -56,7 +57,7 @@ def test_without_the_mirror_they_would_differ(
     pair: tuple[RetinaNet, RetinaNet], pictures: list[Tensor]
 ) -> None:
     ours, reference = pair
-    assert greatest_difference(ours(pictures), reference(pictures))[1] > 1
+    assert detection_difference(ours(pictures), reference(pictures))[1] > 1
 
 
 def test_a_reference_of_another_shape_is_refused(pair: tuple[RetinaNet, RetinaNet]) -> None:
@@ -76,14 +77,14 @@ def detection(*scores: float, shift: float = 0.0, label: int = 1) -> dict[str, T
 
 def test_the_greatest_difference_is_that_of_the_worst_detection() -> None:
     one = [detection(0.9, 0.5), detection()]
-    assert greatest_difference(one, one) == (0, 0)
-    found = [detection(0.9, 0.4, shift=0.25), detection()]
-    assert greatest_difference(found, one) == (pytest.approx(0.1), 0.25)
+    assert detection_difference(one, one) == (0, 0)
+    shifted = [detection(0.9, 0.4, shift=0.25), detection()]
+    assert detection_difference(shifted, one) == (pytest.approx(0.1), 0.25)
     for other in (detection(0.9), detection(0.9, 0.5, label=2)):
-        assert greatest_difference([other, detection()], one)[1] == float("inf")
+        assert detection_difference([other, detection()], one)[1] == float("inf")
 
 
-def test_every_round_runs_all_works_in_turn_and_the_first_ones_do_not_count() -> None:
+def test_every_round_runs_each_work_once_and_the_first_rounds_are_not_counted() -> None:
     order: list[str] = []
     times = iter([0] * 4 + [0, 1, 0, 10, 0, 3, 0, 30, 0, 2, 0, 20])
     works = {name: lambda name=name: order.append(name) for name in ("a", "b")}
@@ -111,10 +112,10 @@ def test_every_row_is_in_the_json_and_in_the_tables() -> None:
         assert "| " + " | ".join(row.cells[1:]) + " |" in text
     for fact in ("torch " + version("torch"), "threads", "commit", "random"):
         assert fact in text
-    assert ("GPU: not measured" in text) == (not torch.cuda.is_available())
+    assert ("GPU: not part of this run" in text) == (not torch.cuda.is_available())
 
 
-def test_the_tables_replace_those_of_before_and_leave_what_stands_above(tmp_path: Path) -> None:
+def test_new_tables_replace_the_old_ones_and_leave_what_stands_above(tmp_path: Path) -> None:
     file = tmp_path / "README.md"
     file.write_text("# Speed\n\nBy hand.\n\n" + tables.MARK + "old\n")
     for _ in range(2):
@@ -129,7 +130,7 @@ def test_both_scorers_give_the_same_numbers() -> None:
     assert official == pytest.approx(ours, abs=1e-12) and 0.02 < ours[0] < 0.98
 
 
-def test_the_original_s_loader_and_ours_give_the_same_pictures(tmp_path: Path) -> None:
+def test_the_loader_of_the_original_and_ours_give_the_same_images(tmp_path: Path) -> None:
     write_cards(tmp_path, PICTURES, PICTURES)
     epochs = [load() for load in list(other_works.loaders(tmp_path).values())[:3]]
     for epoch in epochs[1:]:
@@ -176,12 +177,12 @@ def test_the_map_of_a_checkpoint_is_measured_in_both_precisions(tmp_path: Path) 
     assert json.loads(file.read_text())["rows"] == []
 
 
-def test_peak_memory_is_that_of_the_batch_and_a_failure_is_no_number(tmp_path: Path) -> None:
+def test_peak_memory_grows_with_the_batch_and_is_nan_on_a_failure(tmp_path: Path) -> None:
     cards = write_cards(tmp_path / "cards", PICTURES, PICTURES)
     small, large = (
         peak_gigabytes(peers.REFERENCE, Case("inference", SIZE, batch, cards)) for batch in (1, 64)
     )
-    # The pictures of the larger batch alone take 5 MB, and its stem 25 MB.
+    # The images of the larger batch alone take 5 MB, and its stem 25 MB.
     assert 0 < small + 0.03 < large < 3
     assert math.isnan(peak_gigabytes(peers.REFERENCE, Case("inference", SIZE, 1, tmp_path)))
 

@@ -17,7 +17,7 @@ from data.augmentation import (
     MIN_VISIBLE,
     FittingScale,
     RandomCanvas,
-    RandomQuarterTurn,
+    RandomQuarterTurns,
     TrainingTransform,
     training_canvas,
 )
@@ -25,7 +25,7 @@ from data.dataset import Target
 
 SIZE = 64
 seeds = st.integers(0, 2**32)
-# (height, width); only a square can be turned.
+# (height, width); only a square can be rotated.
 canvases = st.sampled_from([(SIZE, SIZE), (64, 96), (96, 32)])
 sizes = st.tuples(st.integers(1, 150), st.integers(1, 150))
 several = settings(max_examples=60, deadline=None)
@@ -215,7 +215,7 @@ def heading(image: Tensor) -> str:
     ("quarter_turns", "headings"),
     [(False, {"left", "right"}), (True, {"left", "right", "above", "below"})],
 )
-def test_pictures_are_mirrored_always_and_turned_only_when_asked(
+def test_images_are_mirrored_always_and_rotated_only_on_request(
     quarter_turns: bool, headings: set[str]
 ) -> None:
     box = [30, 30, 70, 70]
@@ -232,12 +232,12 @@ def test_pictures_are_mirrored_always_and_turned_only_when_asked(
     assert all(seen.count(name) > 3 for name in headings)
 
 
-def test_a_quarter_turn_moves_pixels_and_box_alike() -> None:
+def test_quarter_turns_move_pixels_and_box_alike() -> None:
     box = [4, 10, 30, 22]
     envelopes = set()
     for seed in range(20):
         torch.manual_seed(seed)
-        image, target = RandomQuarterTurn()(
+        image, target = RandomQuarterTurns()(
             tv_tensors.Image(filled([box], SIZE, SIZE)), target_of([box], SIZE, SIZE)
         )
         torch.testing.assert_close(

@@ -1,11 +1,8 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import dataclasses
 import io
-import random
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +20,7 @@ from tests.data_sets import (
     ACE,
     KING,
     SIZE,
+    Edit,
     Pictures,
     Thing,
     coco_content,
@@ -30,10 +28,11 @@ from tests.data_sets import (
     image_names,
     refusal,
     snapshot,
+    write_coco,
     write_json,
+    write_sole_coco,
     write_text,
 )
-from utils.errors import UserError
 
 DECIMAL: Thing = ("ace", 3.25, 5.1, 20.7, 31.3)
 TRAIN: Pictures = {"a.jpg": [ACE, KING], "b.jpg": [DECIMAL], "c.jpg": []}
@@ -41,31 +40,17 @@ VAL: Pictures = {"d.jpg": [KING], "e.jpg": [ACE]}
 IDS = {"king": 3, "ace": 90}
 
 
-def write_split(
-    json_path: Path, images: Path, pictures: Pictures = TRAIN, ids: Mapping[str, int] = IDS
-) -> None:
-    """One JSON, and its pictures into ``images``."""
-    write_json(json_path, coco_content(pictures, ids))
-    for name, things in pictures.items():
-        draw_image(images / name, things)
-
-
 def write_both(folder: Path) -> Path:
     """The layout of the download: annotations/instances_*2017.json, train2017/ and val2017/."""
     for split, pictures in (("train", TRAIN), ("val", VAL)):
         json_path = folder / "annotations" / f"instances_{split}2017.json"
-        write_split(json_path, folder / f"{split}2017", pictures)
+        write_coco(json_path, folder / f"{split}2017", pictures, IDS)
     return folder
 
 
-def write_one(folder: Path, edit: Callable[[dict[str, Any]], object] | None = None) -> Path:
+def write_one(folder: Path, edit: Edit = lambda content: None) -> Path:
     """A single JSON without a split, edited, and its images."""
-    content = coco_content(TRAIN, IDS)
-    write_split(folder / "annotations" / "instances_default.json", folder / "images")
-    if edit:
-        edit(content)
-        write_json(folder / "annotations" / "instances_default.json", content)
-    return folder
+    return write_sole_coco(folder, TRAIN, IDS, edit)
 
 
 def error(path: Path) -> str:
@@ -116,7 +101,7 @@ def test_splits_that_number_the_same_names_differently_agree(tmp_path: Path) -> 
 def test_the_export_with_a_file_in_each_split_folder_is_read(tmp_path: Path) -> None:
     for split, pictures in (("train", TRAIN), ("valid", VAL), ("test", VAL)):
         folder = tmp_path / split
-        write_split(folder / "_annotations.coco.json", folder, pictures)
+        write_coco(folder / "_annotations.coco.json", folder, pictures, IDS)
     splits = open_dataset(tmp_path)
     assert image_names(splits.train) == list(TRAIN)
     assert splits.validation.annotations[0].image_path == tmp_path / "valid" / "d.jpg"
@@ -140,7 +125,7 @@ def test_the_export_with_a_file_in_each_split_folder_is_read(tmp_path: Path) -> 
 def test_what_tools_export_without_a_validation_split_is_split_by_seed(
     tmp_path: Path, json_name: str, images: str
 ) -> None:
-    write_split(tmp_path / json_name, tmp_path / images)
+    write_coco(tmp_path / json_name, tmp_path / images, TRAIN, IDS)
     splits = open_dataset(tmp_path, validation_fraction=0.3)
     assert sorted(image_names(splits.train, splits.validation)) == list(TRAIN)
     assert len(splits.validation) == 1 and any("set aside" in n for n in splits.notes)
@@ -156,7 +141,7 @@ def test_files_of_other_tasks_are_passed_over_and_two_for_one_split_refused(tmp_
 
 
 def test_a_validation_file_alone_is_no_data_set_to_train_on(tmp_path: Path) -> None:
-    write_split(tmp_path / "annotations/val.json", tmp_path / "val")
+    write_coco(tmp_path / "annotations/val.json", tmp_path / "val", TRAIN, IDS)
     assert "no COCO file for training; found annotations/val.json" in error(tmp_path)
 
 
@@ -285,111 +270,3 @@ def test_a_class_that_only_validation_has_is_an_error(tmp_path: Path) -> None:
     write_json(tmp_path / "annotations/instances_val2017.json", content)
     message = error(tmp_path)
     assert "'kings' in 1 object(s)" in message and "did you mean 'king'?" in message
-
-
-def first(key: str, **values: object) -> Callable[[dict[str, Any]], object]:
-    """Change the first row of a list; a value of ``...`` removes it."""
-
-    def edit(content: dict[str, Any]) -> None:
-        row = content[key][0]
-        row.update(values)
-        for name in [n for n, v in values.items() if v is ...]:
-            del row[name]
-
-    return edit
-
-
-@pytest.mark.parametrize(
-    ("edit", "problem"),
-    [
-        (first("annotations", image_id=8), "annotation 700: image_id 8 is not among the images"),
-        (first("annotations", category_id=1), "annotation 700: category_id 1 is not among"),
-        (first("annotations", image_id=[7]), "annotation 700: image_id is [7]; expected an id"),
-        (first("annotations", id=..., image_id=8), "annotation number 1: image_id 8"),
-        (first("annotations", bbox=...), "annotation 700: bbox is None; expected [x, y,"),
-        (first("annotations", bbox=[1, 2, 3]), "bbox is [1, 2, 3]; expected [x, y,"),
-        (first("annotations", bbox=[1, 2, "3", 4]), "expected [x, y, width, height], four"),
-        (first("annotations", bbox=[1, 2, float("nan"), 4]), "bbox is [1, 2, nan, 4]; expected"),
-        (first("annotations", bbox=[1, 2, float("inf"), 4]), "bbox is [1, 2, inf, 4]; expected"),
-        (first("annotations", bbox=[1, 2, 10**400, 4]), "annotation 700: bbox is [1, 2, 1000"),
-        (first("annotations", bbox=[9, 9, -3, 4]), "has a negative width or height"),
-        (first("annotations", iscrowd="yes"), "iscrowd is 'yes'; expected 0 or 1"),
-        (first("images", id=17), "image 17: the id is there more than once"),
-        (first("images", id=None), "image number 1: id is None"),
-        (first("images", file_name=3), "image 7: file_name is 3; expected a text"),
-        (first("images", file_name="b.jpg"), "leads to"),
-        (first("images", file_name="no\n\x1b[2J.jpg"), "image 7, 'no\\n\\x1b[2J.jpg'"),
-        (first("categories", id=90), "category number 2: the id 90 is there more than once"),
-        (first("categories", name=""), "category number 1: name is ''; expected a text"),
-        (first("categories", name="\ud800"), "category number 1: name is"),
-        (lambda c: c.pop("categories"), "'categories' is missing or no list of objects"),
-        (lambda c: c.update(images={}), "'images' is missing or no list of objects"),
-        (lambda c: c.update(annotations=[1]), "'annotations' is missing or no list of objects"),
-        (lambda c: c.update(annotations=[]), "training split has 3 image(s) without any object"),
-    ],
-)
-def test_what_is_wrong_is_shown_with_file_and_object(
-    tmp_path: Path, edit: Callable[[dict[str, Any]], object], problem: str
-) -> None:
-    message = error(write_one(tmp_path, edit))
-    assert problem in message and str(tmp_path) in message
-
-
-@pytest.mark.parametrize(
-    ("raw", "problem"),
-    [
-        (b"", "not readable as JSON"),
-        (b'{"images": [', "not readable as JSON"),
-        (b"[" * 200_000, "nested too deeply"),
-        (b'{"images": ' + b"9" * 5000 + b"}", "not readable as JSON"),
-        (b"[]", "not a COCO file"),
-        (b"NaN", "not a COCO file"),
-        (b'{"caption": "\xff"}', "not UTF-8"),
-    ],
-)
-def test_a_file_that_is_no_coco_is_one_line(tmp_path: Path, raw: bytes, problem: str) -> None:
-    (write_one(tmp_path) / "annotations" / "instances_default.json").write_bytes(raw)
-    message = error(tmp_path)
-    assert problem in message and "instances_default.json" in message
-
-
-def test_a_byte_order_mark_is_no_obstacle(tmp_path: Path) -> None:
-    path = write_one(tmp_path) / "annotations" / "instances_default.json"
-    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
-    assert len(open_dataset(tmp_path).train) == 2
-
-
-def mutated(content: dict[str, Any], random_: random.Random) -> dict[str, Any]:
-    """A value somewhere in the file replaced, removed or doubled."""
-    odd = [None, True, -1, 0, 1e999, float("nan"), "", "x", "7", [], {}, [[]], 10**30, 2.5, "\x00"]
-    content = copy.deepcopy(content)
-    node: Any = content
-    while True:
-        key = random_.choice(list(node) if isinstance(node, dict) else range(len(node)))
-        if not isinstance(node[key], dict | list) or not node[key] or random_.random() < 0.1:
-            break
-        node = node[key]
-    if random_.random() < 0.2:
-        del node[key]
-    elif isinstance(node, list) and random_.random() < 0.2:
-        node.append(node[key])
-    else:
-        node[key] = random_.choice(odd)
-    return content
-
-
-def test_whatever_is_changed_in_a_file_gives_a_data_set_or_our_own_error(tmp_path: Path) -> None:
-    write_one(tmp_path)
-    path = tmp_path / "annotations" / "instances_default.json"
-    random_, outcomes = random.Random(0), {True: 0, False: 0}
-    for _ in range(400):
-        write_json(path, mutated(mutated(coco_content(TRAIN, IDS), random_), random_))
-        try:
-            splits = open_dataset(tmp_path, validation_fraction=0.3)
-        except UserError as caught:
-            assert "\n" not in str(caught)
-            outcomes[False] += 1
-        else:
-            assert all(np.isfinite(a.boxes).all() for a in splits.train.annotations)
-            outcomes[True] += 1
-    assert min(outcomes.values()) > 40

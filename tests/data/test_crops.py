@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
-from data.crops import MARGIN, MAX_OVERLAP, _covered, crop_objects, typical_side
+from data.crops import MARGIN, MAX_OVERLAP, coverage, crop_objects, typical_side
 from data.dataset import Annotation, Dataset
 
 COLOURS = {"ace": (250, 0, 0), "king": (0, 0, 250), "queen": (0, 250, 0)}
@@ -40,7 +40,7 @@ def dataset(
 
 
 def many(folder: Path, count: int = 12) -> Dataset:
-    """Pictures with one small object each in turn, and an empty one after every third."""
+    """Pictures with one small object each, and an empty one after every third."""
     pictures: list[list[Thing]] = []
     for i in range(count):
         name = list(COLOURS)[i % 3]
@@ -51,8 +51,8 @@ def many(folder: Path, count: int = 12) -> Dataset:
 
 def shows(crop: torch.Tensor, colour: tuple[int, int, int]) -> torch.Tensor:
     """Which pixels of a (3, S, S) crop are of a colour."""
-    wanted = torch.tensor(colour)[:, None, None]
-    return ((crop.int() - wanted).abs() < 60).all(dim=0)
+    expected = torch.tensor(colour)[:, None, None]
+    return ((crop.int() - expected).abs() < 60).all(dim=0)
 
 
 def test_a_crop_shows_its_object_in_the_middle_with_the_margin_around_it(tmp_path: Path) -> None:
@@ -100,10 +100,10 @@ def test_no_background_is_cut_where_objects_leave_no_room(tmp_path: Path) -> Non
 
 def test_coverage_is_the_share_of_the_window_that_a_box_takes() -> None:
     boxes = torch.tensor([[0.0, 0.0, 10.0, 10.0], [8.0, 8.0, 20.0, 20.0]])
-    assert _covered(boxes, 0, 0, 10) == pytest.approx(1.0)
-    assert _covered(boxes, 5, 0, 10) == pytest.approx(0.5)
-    assert _covered(boxes, 30, 30, 10) == 0
-    assert _covered(boxes[:1], 9, 9, 10) == pytest.approx(0.01)
+    assert coverage(boxes, 0, 0, 10) == pytest.approx(1.0)
+    assert coverage(boxes, 5, 0, 10) == pytest.approx(0.5)
+    assert coverage(boxes, 30, 30, 10) == 0
+    assert coverage(boxes[:1], 9, 9, 10) == pytest.approx(0.01)
 
 
 def test_pictures_without_objects_give_no_crop_and_are_not_opened(tmp_path: Path) -> None:

@@ -1,45 +1,51 @@
-"""Whether images that cannot be read are left out: the flag, else what the checkpoint remembers."""
+"""Both launchers hand on whether images that cannot be read are left out."""
 
 from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from types import ModuleType
+from typing import Any, NoReturn
 
 import pytest
 
+import monitor
+import trainer
 from data.source import DataSource
-from tests.data_sets import ACE, KING, write_cards
-from utils.errors import UserError
+from model.checkpoint import Checkpoint, DetectorDescription
+from utils.config import Config
 
 
-@pytest.fixture
-def damaged(tmp_path: Path) -> Path:
-    folder = write_cards(tmp_path, {f"{i}.jpg": [ACE, KING] for i in range(3)}, {"8.jpg": [ACE]})
-    (folder / "train" / "1.jpg").write_bytes(b"")
-    return folder
+class Opened(Exception):
+    """Ends a launch where its data set would be read."""
 
 
-@pytest.mark.parametrize("has_path", [True, False])
+@pytest.mark.parametrize("launcher", [trainer, monitor])
 @pytest.mark.parametrize(
     ("flag", "remembered", "skips"),
-    [(None, False, False), (None, True, True), ("fail", True, False), ("skip", False, True)],
+    [
+        (None, True, True),
+        ("fail", True, False),
+        ("skip", False, True),
+    ],
 )
 def test_a_given_flag_wins_over_what_a_checkpoint_remembers(
-    flag: str | None, remembered: bool, skips: bool, has_path: bool, damaged: Path
+    flag: str | None,
+    remembered: bool,
+    skips: bool,
+    launcher: ModuleType,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    data = dataclasses.asdict(DataSource(str(damaged), skip_bad_images=remembered))
-    source = DataSource.choose(str(damaged) if has_path else None, data, on_bad_image=flag)
-    assert source.skip_bad_images == skips
-    if skips:
-        assert len(source.open_for_run("unused").train) == 2
-    else:
-        with pytest.raises(UserError, match=r"1\.jpg: the file is empty"):
-            source.open_for_run("unused")
+    def stop(source: DataSource, *_: Any, **__: Any) -> NoReturn:
+        raise Opened(source)
 
-
-@pytest.mark.parametrize(("flag", "skips"), [(None, False), ("skip", True)])
-def test_a_new_training_refuses_unless_the_flag_says_otherwise(
-    flag: str | None, skips: bool, damaged: Path
-) -> None:
-    source = DataSource.choose(str(damaged), on_bad_image=flag, images=1200)
-    assert source.skip_bad_images == skips
+    data = dataclasses.asdict(DataSource(str(tmp_path), skip_bad_images=remembered))
+    description = DetectorDescription("efficientnet-b0", ("ace", "king"), data=data)
+    checkpoint = Checkpoint(tmp_path / "best.pth", description, {}, 1, {})
+    monkeypatch.setattr(launcher, "load_checkpoint", lambda *_: checkpoint)
+    monkeypatch.setattr(DataSource, "open_for_run", stop)
+    config = Config(train=launcher is trainer, load="best.pth", on_bad_image=flag)
+    with pytest.raises(Opened) as caught:
+        launcher.launch(config)
+    assert caught.value.args[0] == DataSource(str(tmp_path), skip_bad_images=skips)

@@ -15,26 +15,16 @@ from tests.data_sets import (
     KING,
     csv_text,
     draw_image,
+    refusal,
+    snapshot,
     write_cards,
     write_charlotte,
     write_text,
     write_voc,
     xml_text,
 )
-from utils.errors import UserError
 
 TWO = {"a.jpg": [ACE], "b.jpg": [ACE, KING]}
-
-
-def error(path: str | Path, **options: float) -> str:
-    with pytest.raises(UserError) as caught:
-        open_dataset(path, **options)  # type: ignore[arg-type]
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
-
-
-def snapshot(folder: Path) -> dict[str, int]:
-    return {str(p): p.stat().st_mtime_ns for p in [folder, *folder.rglob("*")]}
 
 
 @pytest.mark.parametrize("layout", ["playing cards", "VOC", "Charlotte"])
@@ -71,14 +61,14 @@ def test_the_csv_wins_over_voc_folders_and_those_over_flat_xml(tmp_path: Path) -
     assert open_dataset(tmp_path).layout == "playing cards"
 
 
-def test_a_folder_that_is_nothing_known_says_what_was_found_and_looked_for(
+def test_for_an_unknown_folder_the_error_lists_its_contents_and_what_was_looked_for(
     tmp_path: Path,
 ) -> None:
     for i in range(3):
         draw_image(tmp_path / f"{i}.jpg")
         write_text(tmp_path / f"{i}.txt", "0 0.5 0.5 1 1")
     (tmp_path / "labels").mkdir()
-    message = error(tmp_path)
+    message = refusal(tmp_path)
     assert "found 3 images, 3 .txt file(s), the folder(s) labels" in message
     for sought in ("train_labels.csv", "VOCdevkit/", "JPEGImages/", "LabelImg .xml"):
         assert sought in message
@@ -86,38 +76,38 @@ def test_a_folder_that_is_nothing_known_says_what_was_found_and_looked_for(
 
 def test_a_data_set_one_folder_further_in_is_pointed_at(tmp_path: Path) -> None:
     write_cards(tmp_path / "unzipped", TWO, TWO)
-    assert f"looks like playing cards: give {tmp_path / 'unzipped'}" in error(tmp_path)
+    assert f"looks like playing cards: give {tmp_path / 'unzipped'}" in refusal(tmp_path)
 
 
 def test_a_path_that_is_absent_a_file_or_empty_has_its_own_line(tmp_path: Path) -> None:
     (tmp_path / "cards").mkdir()
     (tmp_path / "cards" / ".DS_Store").touch()
     (tmp_path / "cards.zip").touch()
-    assert "no such folder (did you mean 'cards'?)" in error(tmp_path / "card")
-    assert "no such folder" in error(tmp_path / "no" / "parent")
-    assert "no such folder" in error(tmp_path / ("x" * 5000))
-    assert "this is a file" in error(tmp_path / "cards.zip")
-    assert "the folder is empty" in error(tmp_path / "cards")
-    assert "the path of the data set is empty" in error("")
+    assert "no such folder (did you mean 'cards'?)" in refusal(tmp_path / "card")
+    assert "no such folder" in refusal(tmp_path / "no" / "parent")
+    assert "no such folder" in refusal(tmp_path / ("x" * 5000))
+    assert "this is a file" in refusal(tmp_path / "cards.zip")
+    assert "the folder is empty" in refusal(tmp_path / "cards")
+    assert "the path of the data set is empty" in refusal("")
 
 
-def test_a_training_split_without_an_image_or_an_object_is_an_error(tmp_path: Path) -> None:
+def test_a_training_split_without_an_image_or_an_object_is_an_refusal(tmp_path: Path) -> None:
     write_cards(tmp_path, {}, TWO)
-    assert "the training split has 0 image(s)" in error(tmp_path)
+    assert "the training split has 0 image(s)" in refusal(tmp_path)
     write_cards(tmp_path, {"a.jpg": []}, TWO)
-    assert "the training split has 1 image(s) without any object" in error(tmp_path)
+    assert "the training split has 1 image(s) without any object" in refusal(tmp_path)
 
 
-def test_an_empty_validation_split_is_an_error(tmp_path: Path) -> None:
-    assert "the validation split has no image" in error(write_cards(tmp_path, TWO, {}))
+def test_an_empty_validation_split_is_an_refusal(tmp_path: Path) -> None:
+    assert "the validation split has no image" in refusal(write_cards(tmp_path, TWO, {}))
 
 
 def test_a_single_image_cannot_be_split(tmp_path: Path) -> None:
-    assert "cannot be split" in error(write_charlotte(tmp_path, {"a.jpg": [ACE]}))
-    assert "validation fraction 2" in error(tmp_path, validation_fraction=2)
+    assert "cannot be split" in refusal(write_charlotte(tmp_path, {"a.jpg": [ACE]}))
+    assert "validation fraction 2" in refusal(tmp_path, validation_fraction=2)
 
 
-def test_classes_that_differ_only_in_capitals_are_told(tmp_path: Path) -> None:
+def test_classes_that_differ_only_in_capitals_are_remarked(tmp_path: Path) -> None:
     write_cards(tmp_path, {"a.jpg": [ACE, ("Ace", 1, 1, 9, 9)]}, TWO | {"b.jpg": [ACE]})
     assert any("capitals" in n and "Ace / ace" in n for n in open_dataset(tmp_path).notes)
 
@@ -130,7 +120,7 @@ def test_no_file_outside_of_the_folder_is_ever_used(tmp_path: Path, stated: str)
     (inside / "train" / "link.jpg").symlink_to(outside / "secret.jpg")
     stated = stated.format(outside=outside)
     write_text(inside / "train_labels.csv", csv_text({stated: [ACE]}))
-    message = error(inside)
+    message = refusal(inside)
     assert "1 image(s) not found in" in message and repr(stated) in message
     assert "1 symbolic link(s) that lead out of the folder were not followed" in message
 
@@ -139,7 +129,7 @@ def test_a_folder_that_is_a_link_outwards_is_not_entered(tmp_path: Path) -> None
     write_charlotte(tmp_path / "outside", TWO)
     (tmp_path / "inside").mkdir()
     (tmp_path / "inside" / "train").symlink_to(tmp_path / "outside", target_is_directory=True)
-    assert "not followed" in error(tmp_path / "inside")
+    assert "not followed" in refusal(tmp_path / "inside")
 
 
 def test_links_inside_the_folder_and_a_link_to_the_folder_are_followed(tmp_path: Path) -> None:
@@ -162,14 +152,14 @@ def test_dangling_and_circular_links_and_pipes_are_no_images(tmp_path: Path) -> 
 
 def test_what_was_dropped_is_counted_over_all_files(tmp_path: Path) -> None:
     flat = {name: [*things, ("ace", 5, 5, 5, 9)] for name, things in TWO.items()}
-    notes = open_dataset(write_charlotte(tmp_path, flat)).notes
-    assert any(n.startswith("boxes without area, dropped: 2 (e.g. ") for n in notes)
+    splits = open_dataset(write_charlotte(tmp_path, flat))
+    assert any(n.startswith("boxes without area, dropped: 2 (e.g. ") for n in splits.notes)
 
 
 def test_an_unreadable_annotation_is_named(tmp_path: Path) -> None:
     write_charlotte(tmp_path, TWO)
     write_text(tmp_path / "a.xml", xml_text([ACE])[:-5])
-    assert "a.xml: not readable as XML" in error(tmp_path)
+    assert "a.xml: not readable as XML" in refusal(tmp_path)
 
 
 def test_importing_the_package_does_not_import_torch() -> None:

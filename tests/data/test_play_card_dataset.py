@@ -5,28 +5,30 @@ from pathlib import Path
 import pytest
 
 from data import open_dataset
+from data.dataset import DataSplits
 from data.play_card_dataset import PlayCardDataset
-from tests.data_sets import ACE, KING, csv_text, draw_image, write_cards, write_text
-from utils.errors import UserError
+from tests.data_sets import ACE, KING, csv_text, draw_image, refusal, write_cards, write_text
 
 TRAIN = {"a.jpg": [ACE, KING], "b.jpg": [KING]}
 TEST = {"c.jpg": [ACE]}
+HEADER = "filename,width,height,class,xmin,ymin,xmax,ymax"
 
 
-def opened(folder: Path, *rows: str, header: str | None = None):
-    """The training records of a set whose training CSV has these rows."""
+def write_rows(folder: Path, *rows: str, header: str = HEADER) -> None:
+    """A set whose training CSV has these rows."""
     if not (folder / "test_labels.csv").exists():
         write_cards(folder, TRAIN, TEST)
-    header = header or "filename,width,height,class,xmin,ymin,xmax,ymax"
     write_text(folder / "train_labels.csv", "\n".join([header, *rows]) + "\n")
+
+
+def opened(folder: Path, *rows: str, header: str = HEADER) -> DataSplits:
+    write_rows(folder, *rows, header=header)
     return open_dataset(folder)
 
 
-def error(folder: Path, *rows: str, header: str | None = None) -> str:
-    with pytest.raises(UserError) as caught:
-        opened(folder, *rows, header=header)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
+def error(folder: Path, *rows: str, header: str = HEADER) -> str:
+    write_rows(folder, *rows, header=header)
+    return refusal(folder)
 
 
 def test_rows_of_one_image_are_one_record(tmp_path: Path) -> None:
@@ -91,7 +93,7 @@ def test_columns_are_found_by_header_and_size_is_optional(tmp_path: Path) -> Non
     splits = opened(tmp_path, " 30 , 20.5, ace ,6,4,a.jpg", "", ",,,,,", header=header)
     record = splits.train.annotations[0]
     assert record.boxes.tolist() == [[4, 6, 20.5, 30]]
-    assert record.names == ("ace",) and record.size == (64, 48)  # the picture's
+    assert record.names == ("ace",) and record.size == (64, 48)  # the image's
 
 
 @pytest.mark.parametrize("delimiter", [";", "\t"])
@@ -99,100 +101,6 @@ def test_the_semicolons_of_a_spreadsheet_are_read(tmp_path: Path, delimiter: str
     write_cards(tmp_path, TRAIN, TEST)
     write_text(tmp_path / "train_labels.csv", csv_text(TRAIN).replace(",", delimiter))
     assert len(open_dataset(tmp_path).train) == 2
-
-
-@pytest.mark.parametrize("stated", ["A.JPG", "C:\\cards\\a.jpg", "/mnt/x/a.jpg", "a.png", "a"])
-def test_a_file_name_is_matched_without_path_case_and_extension(
-    tmp_path: Path, stated: str
-) -> None:
-    splits = opened(tmp_path, f"{stated},64,48,ace,1,1,9,9")
-    assert splits.train.path(0) == tmp_path / "train" / "a.jpg"
-
-
-def test_the_exact_name_wins_over_another_case_and_extension(tmp_path: Path) -> None:
-    for name in ("a.JPG", "A.jpg", "a.png"):
-        draw_image(tmp_path / "train" / name)
-    for name in ("a.JPG", "A.jpg", "a.jpg", "a.png"):
-        assert opened(tmp_path, f"{name},,,ace,1,1,9,9").train.path(0).name == name
-
-
-def test_another_case_wins_over_another_extension(tmp_path: Path) -> None:
-    draw_image(tmp_path / "train" / "a.PNG")
-    assert opened(tmp_path, "A.png,,,ace,1,1,9,9").train.path(0).name == "a.PNG"
-    assert opened(tmp_path, "A.jpg,,,ace,1,1,9,9").train.path(0).name == "a.jpg"
-
-
-@pytest.mark.parametrize(
-    "stated",
-    [
-        "photos/cam1/a.jpg",
-        "./photos//cam1/a.jpg",
-        "photos\\cam1\\a.jpg",
-        "C:\\cards\\photos\\cam1\\a.jpg",
-        "/home/me/cards/Photos/cam1/A.JPG",
-        "../cards/photos/cam1/a.png",
-    ],
-)
-def test_a_path_finds_an_image_in_its_own_folder(tmp_path: Path, stated: str) -> None:
-    for camera in ("cam1", "cam2"):
-        draw_image(tmp_path / "photos" / camera / "a.jpg")
-    other = stated.replace("cam1", "cam2")
-    splits = opened(tmp_path, f"{other},,,king,1,1,9,9", f"{stated},,,ace,1,1,9,9")
-    found = {a.names: a.image_path.relative_to(tmp_path) for a in splits.train.annotations}
-    assert found == {
-        ("king",): Path("photos/cam2/a.jpg"),
-        ("ace",): Path("photos/cam1/a.jpg"),
-    }
-
-
-def test_folders_of_a_path_may_differ_in_capitals_alone(tmp_path: Path) -> None:
-    for camera in ("Cam", "cam"):
-        draw_image(tmp_path / camera / "a.jpg")
-    rows = [f"{camera}/a.jpg,,,ace,1,1,9,9" for camera in ("cam", "Cam")]
-    splits = opened(tmp_path, *rows)
-    assert [a.image_path.parent.name for a in splits.train.annotations] == ["cam", "Cam"]
-
-
-@pytest.mark.parametrize("csv_at", [".", "data"])
-def test_a_path_starts_at_the_csv_then_at_the_data_set_then_anywhere(
-    tmp_path: Path, csv_at: str
-) -> None:
-    write_text(tmp_path / csv_at / "test_labels.csv", csv_text({"c/c.jpg": [ACE]}))
-    write_text(tmp_path / csv_at / "train_labels.csv", csv_text({"c/a.jpg": [ACE]}))
-    draw_image(tmp_path / "c" / "c.jpg")
-    places = [tmp_path / place / "c" for place in (csv_at, ".", "train", "images")]
-    for place in places:
-        draw_image(place / "a.jpg")
-    for place in dict.fromkeys(places):
-        assert open_dataset(tmp_path).train.path(0).parent == place
-        (place / "a.jpg").unlink()
-    draw_image(tmp_path / "train" / "a.jpg")
-    assert open_dataset(tmp_path).train.path(0).parent == tmp_path / "train"
-
-
-def test_a_path_through_a_link_counts_where_it_leads_inside(tmp_path: Path) -> None:
-    inside, outside = tmp_path / "data", tmp_path / "outside"
-    write_cards(inside, TRAIN, TEST)
-    draw_image(inside / "photos" / "x.jpg")
-    draw_image(outside / "x.jpg")
-    (inside / "near").symlink_to("photos", target_is_directory=True)
-    (inside / "far").symlink_to(outside, target_is_directory=True)
-    assert opened(inside, "near/x.jpg,,,ace,1,1,9,9").train.path(0) == inside / "near" / "x.jpg"
-    for stated in (
-        "far/x.jpg",
-        "../outside/x.jpg",
-        "photos/../../outside/x.jpg",
-        f"{outside}/x.jpg",
-    ):
-        assert "not found" in error(inside, f"{stated},,,ace,1,1,9,9")
-
-
-def test_paths_of_any_length_are_looked_up_without_trouble(tmp_path: Path) -> None:
-    write_cards(tmp_path, TRAIN, TEST)
-    (tmp_path / "loop").symlink_to(".", target_is_directory=True)
-    for folders in ("loop/" * 20_000, "x/" * 40_000):
-        splits = opened(tmp_path, f"{folders}train/a.jpg,,,ace,1,1,9,9")
-        assert splits.train.path(0).samefile(tmp_path / "train" / "a.jpg")
 
 
 def test_a_row_without_class_and_box_is_an_image_without_objects(tmp_path: Path) -> None:
@@ -240,7 +148,7 @@ def test_duplicate_rows_are_removed_and_counted(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("row", "told"),
+    ("row", "problem"),
     [
         ("a.jpg,64,48,ace,1,1,x9,9", "xmax is 'x9'"),
         ("a.jpg,64,48,ace,1,1,,9", "xmax is missing"),
@@ -254,10 +162,10 @@ def test_duplicate_rows_are_removed_and_counted(tmp_path: Path) -> None:
     ],
 )
 def test_a_bad_row_is_an_error_with_file_line_and_value(
-    tmp_path: Path, row: str, told: str
+    tmp_path: Path, row: str, problem: str
 ) -> None:
     message = error(tmp_path, "b.jpg,64,48,king,1,1,9,9", "", row)
-    assert "train_labels.csv, line 4" in message and told in message
+    assert "train_labels.csv, line 4" in message and problem in message
 
 
 def test_boxes_without_area_or_outside_are_dropped_and_their_image_stays(tmp_path: Path) -> None:
@@ -274,16 +182,14 @@ def test_a_missing_column_is_named(tmp_path: Path) -> None:
     assert "line 1: no column class, ymax" in message
     assert "more than once" in error(tmp_path, "", header="filename,class,xmin,ymin,xmax,ymax,xmin")
     write_text(tmp_path / "train_labels.csv", "\n\n")
-    with pytest.raises(UserError, match="the file is empty"):
-        open_dataset(tmp_path)
+    assert "the file is empty" in refusal(tmp_path)
 
 
 def test_text_of_another_encoding_is_an_error_with_its_line(tmp_path: Path) -> None:
     write_cards(tmp_path, TRAIN, TEST)
     text = csv_text({"a.jpg": [("dáma", 1, 1, 9, 9)]})
     write_text(tmp_path / "train_labels.csv", text, "latin-1")
-    with pytest.raises(UserError, match="train_labels.csv, line 2: not UTF-8 text"):
-        open_dataset(tmp_path)
+    assert "train_labels.csv, line 2: not UTF-8 text" in refusal(tmp_path)
 
 
 def test_all_missing_images_are_listed_up_to_twenty(tmp_path: Path) -> None:
@@ -294,8 +200,8 @@ def test_all_missing_images_are_listed_up_to_twenty(tmp_path: Path) -> None:
 
 def test_a_class_of_the_test_csv_alone_is_refused(tmp_path: Path) -> None:
     write_cards(tmp_path, TRAIN, {"c.jpg": [("aec", 1, 1, 9, 9)]})
-    with pytest.raises(UserError, match=r"'aec' in 1 object\(s\).*did you mean 'ace'"):
-        open_dataset(tmp_path)
+    message = refusal(tmp_path)
+    assert "'aec' in 1 object(s)" in message and "did you mean 'ace'" in message
 
 
 def test_a_training_csv_alone_is_split_and_a_test_csv_alone_is_an_error(tmp_path: Path) -> None:
@@ -306,8 +212,7 @@ def test_a_training_csv_alone_is_split_and_a_test_csv_alone_is_an_error(tmp_path
     assert any("set aside" in note for note in splits.notes)
     (tmp_path / "unused.csv").rename(tmp_path / "test_labels.csv")
     (tmp_path / "train_labels.csv").unlink()
-    with pytest.raises(UserError, match="no train_labels.csv"):
-        open_dataset(tmp_path)
+    assert "no train_labels.csv" in refusal(tmp_path)
 
 
 def test_images_that_no_row_names_are_counted(tmp_path: Path) -> None:
@@ -316,7 +221,7 @@ def test_images_that_no_row_names_are_counted(tmp_path: Path) -> None:
     assert any("not used: 1 (e.g." in note for note in open_dataset(tmp_path).notes)
 
 
-def test_an_image_in_both_splits_is_told(tmp_path: Path) -> None:
+def test_an_image_in_both_splits_is_remarked(tmp_path: Path) -> None:
     write_text(tmp_path / "train_labels.csv", csv_text(TRAIN))
     write_text(tmp_path / "test_labels.csv", csv_text({"a.jpg": [ACE]}))
     for name in TRAIN:

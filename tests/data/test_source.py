@@ -1,14 +1,15 @@
-"""The data set of a run: where it is, what is told of it, and whose class list it has."""
+"""The data set of a run: where it is, how it is described, and which class list it has."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from data import source as default
+from data import source as source_module
 from data.dataset import DataSplits
 from data.source import DataSource, describe_splits, match_classes
 from tests.data_sets import ACE, KING, Thing, write_cards
@@ -39,9 +40,40 @@ def names_of(splits: DataSplits) -> list[list[str]]:
 
 
 def test_a_source_survives_as_plain_values() -> None:
-    for source in (DataSource(None), DataSource("/", 50, 0.3, 7)):
+    for source in (DataSource(None), DataSource("/", 50, 0.3, 7, True)):
         plain = json.loads(json.dumps(dataclasses.asdict(source)))
-        assert DataSource.remembered(plain, "x.pth") == source
+        assert DataSource.choose(None, plain, checkpoint="x.pth") == source
+
+
+def test_another_folder_is_read_with_the_settings_that_a_checkpoint_remembers(
+    tmp_path: Path,
+) -> None:
+    plain = dataclasses.asdict(DataSource(str(tmp_path / "gone"), 50, 0.3, 7, True))
+    expected = DataSource(str(tmp_path), 50, 0.3, 7, True)
+    assert DataSource.choose(str(tmp_path), plain, checkpoint="x.pth") == expected
+    for foreign in ({}, {"path": "/", "unknown": 1}):
+        assert DataSource.choose(str(tmp_path), foreign) == DataSource(str(tmp_path))
+        with pytest.raises(UserError, match="give its folder with -p"):
+            DataSource.choose(None, foreign)
+
+
+def test_where_nothing_is_remembered_the_settings_count(tmp_path: Path) -> None:
+    settings = {"images": 50, "validation_fraction": 0.3, "seed": 7}
+    assert DataSource.choose(None, **settings) == DataSource(None, 50, 0.3, 7)
+    assert DataSource.choose(str(tmp_path), **settings) == DataSource(str(tmp_path), 50, 0.3, 7)
+
+
+@pytest.mark.parametrize(
+    ("flag", "remembered", "skips"),
+    [(None, False, False), (None, True, True), ("fail", True, False), ("skip", False, True)],
+)
+@pytest.mark.parametrize("path", [None, "/"])
+def test_a_given_flag_wins_over_what_a_checkpoint_remembers(
+    path: str | None, flag: str | None, remembered: bool, skips: bool
+) -> None:
+    plain = dataclasses.asdict(DataSource("/", skip_bad_images=remembered))
+    assert DataSource.choose(path, plain, on_bad_image=flag).skip_bad_images == skips
+    assert DataSource.choose(path, on_bad_image=flag).skip_bad_images == (flag == "skip")
 
 
 def test_a_remembered_folder_that_is_gone_is_one_line_that_says_to_give_another(
@@ -49,7 +81,7 @@ def test_a_remembered_folder_that_is_gone_is_one_line_that_says_to_give_another(
 ) -> None:
     plain = dataclasses.asdict(DataSource(str(tmp_path / "gone")))
     with pytest.raises(UserError) as caught:
-        DataSource.remembered(plain, "x.pth")
+        DataSource.choose(None, plain, checkpoint="x.pth")
     message = str(caught.value)
     assert message.startswith("--load x.pth:") and str(tmp_path / "gone") in message
     assert "-p" in message and "\n" not in message
@@ -84,7 +116,7 @@ def test_without_a_folder_cards_are_drawn_into_the_cache(
         drawn.append((cache, train, test, more["progress"]))
         return write_cards(tmp_path / "drawn", TRAIN, VALIDATION)
 
-    monkeypatch.setattr(default, "demo_cards_folder", draw)
+    monkeypatch.setattr(source_module, "demo_cards_folder", draw)
     monkeypatch.setenv("HOME", str(tmp_path))
     progress = print
     splits = DataSource(None, images).open("~/somewhere", progress)
@@ -102,6 +134,34 @@ def test_overfit_takes_the_first_training_images_twice_and_says_so(source: DataS
     assert len(source.open("unused", overfit=99).train) == 4
 
 
+@pytest.mark.parametrize(
+    ("classes", "other_classes", "names"),
+    [
+        ((), False, ("ace", "king", "queen")),
+        (("queen", "ace", "king"), False, ("queen", "ace", "king")),
+        (("queen", "ace", "king"), True, ("queen", "ace", "king")),
+        (("ace", "jack"), True, ("ace", "king", "queen")),
+        (("ace", "jack"), False, None),
+    ],
+)
+def test_a_run_shows_its_data_labelled_by_the_checkpoint_s_classes(
+    classes: tuple[str, ...],
+    other_classes: bool,
+    names: tuple[str, ...] | None,
+    source: DataSource,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    options: dict[str, Any] = {"class_names": classes, "other_classes": other_classes}
+    if names is None:
+        with pytest.raises(UserError, match="the checkpoint x.pth knows ace, jack"):
+            source.open_for_run("unused", checkpoint="x.pth", **options)
+        return
+    splits = source.open_for_run("unused", checkpoint="x.pth", **options)
+    assert splits.class_names == splits.validation.class_names == names
+    out = capsys.readouterr().out
+    assert out.startswith("data      playing cards") and f"1 {names[0]} (" in out
+
+
 def test_the_same_class_list_changes_nothing(splits: DataSplits) -> None:
     assert match_classes(splits, splits.class_names, "the checkpoint x.pth") is splits
 
@@ -115,9 +175,9 @@ def test_another_order_of_classes_renumbers_the_objects(splits: DataSplits) -> N
 
 
 def test_a_class_that_the_data_lacks_is_only_noted(splits: DataSplits) -> None:
-    wanted = ("ace", "jack", "king", "nine", "queen")
-    matched = match_classes(splits, wanted, "the checkpoint x.pth")
-    assert matched.class_names == wanted and names_of(matched) == names_of(splits)
+    names = ("ace", "jack", "king", "nine", "queen")
+    matched = match_classes(splits, names, "the checkpoint x.pth")
+    assert matched.class_names == names and names_of(matched) == names_of(splits)
     assert matched.notes == (*splits.notes, "the data set has no jack, nine")
 
 
@@ -129,7 +189,7 @@ def test_a_class_that_the_owner_does_not_know_shows_both_lists(splits: DataSplit
     assert "the checkpoint x.pth" in message and "not queen" in message and "\n" not in message
 
 
-def test_sizes_notes_and_class_ids_are_told(splits: DataSplits, source: DataSource) -> None:
+def test_sizes_notes_and_class_ids_are_described(splits: DataSplits, source: DataSource) -> None:
     noted = dataclasses.replace(splits, notes=("one", "two"))
     lines = describe_splits(noted, source)
     assert [label for label, _ in lines] == ["data", "note", "note", "classes"]
@@ -139,6 +199,6 @@ def test_sizes_notes_and_class_ids_are_told(splits: DataSplits, source: DataSour
     assert "1 ace (1, 2), 2 king (1, 1), 3 queen (2, 0)" in lines[3][1]
 
 
-def test_drawn_cards_are_told_in_the_line_of_the_data(splits: DataSplits) -> None:
+def test_drawn_cards_are_named_in_the_line_of_the_data(splits: DataSplits) -> None:
     [(label, text), *_] = describe_splits(splits, DataSource(None))
     assert label == "data" and "drawn by the program" in text and "-p" in text

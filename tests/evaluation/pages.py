@@ -16,7 +16,7 @@ from evaluation.galleries import galleries
 from evaluation.metrics.coco import CocoEvaluation
 from evaluation.metrics.results import ImageResult
 from evaluation.page import Contents, render
-from tests.evaluation.metrics.test_coco import CLASSES, result
+from tests.image_results import CLASSES, result
 
 BOX, ELSEWHERE = [10, 10, 60, 60], [100, 100, 160, 160]
 FINDING = Finding(

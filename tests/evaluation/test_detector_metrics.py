@@ -9,8 +9,8 @@ import pytest
 
 from evaluation.metrics.coco import CocoEvaluation
 from evaluation.metrics.results import ImageResult
-from tests.evaluation.metrics.test_coco import CLASSES, random_results, without_detections
 from tests.evaluation.pages import metrics_of, perfect
+from tests.image_results import CLASSES, random_results, without_detections
 
 
 @pytest.mark.parametrize(

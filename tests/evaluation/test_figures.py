@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from evaluation.figures import draw_figures, recall_by_size
-from tests.evaluation.metrics.test_coco import random_results, with_truth
 from tests.evaluation.pages import metrics_of, perfect
+from tests.image_results import random_results, with_truth
 
 
 def test_every_figure_shows_what_it_is_about() -> None:

@@ -9,8 +9,8 @@ from PIL import Image
 
 from evaluation.galleries import IMAGES_EACH, RIGHT, WRONG, Gallery, galleries
 from evaluation.metrics.results import ImageResult
-from tests.evaluation.metrics.test_coco import CLASSES, result
 from tests.evaluation.pages import BOX, ELSEWHERE, metrics_of, picture
+from tests.image_results import CLASSES, result
 
 
 def galleries_of(results: list[ImageResult], grey: bool = False) -> list[Gallery]:

@@ -13,8 +13,8 @@ from PIL import Image
 
 from evaluation.metrics.results import ImageResult
 from evaluation.page import largest_confusions
-from tests.evaluation.metrics.test_coco import CLASSES, random_boxes, random_results, result
 from tests.evaluation.pages import BOX, metrics_of, outside, page_of, perfect
+from tests.image_results import CLASSES, random_boxes, random_results, result
 
 NASTY = ("<script>alert(1)</script>", "_hidden $\\frac{1}{2}$", "\x1b[31mred\x1b[0m & \u202e")
 

@@ -8,7 +8,7 @@ import pytest
 
 from evaluation.metrics.coco import CocoEvaluation
 from evaluation.verify_metrics import AUTOMATIC_IMAGES, choose_metrics
-from tests.evaluation.metrics.test_coco import CLASSES, random_results, result
+from tests.image_results import CLASSES, random_results, result
 from utils.errors import UserError
 
 

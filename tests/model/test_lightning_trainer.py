@@ -28,13 +28,10 @@ from model.efficient_retinanet import get_efficient_retinanet
 from model.lightning_trainer import (
     DetectorModule,
     NonFiniteLoss,
-    Recipe,
     Timer,
-    _warmed_up_ema,
-    parameter_groups,
-    warmup_cosine,
 )
 from model.network.backbone_weights import BackboneWeights
+from model.training.recipe import Recipe, parameter_groups, warmed_up_average, warmup_cosine
 from tests.small_models import SIDE, build, enliven
 
 NAMES = ("ace", "king", "queen", "jack", "ten", "nine")
@@ -127,14 +124,14 @@ def test_every_trainable_parameter_is_moved_once_and_no_bias_or_norm_decays() ->
 @pytest.mark.parametrize(("steps", "keep"), [(1, 2 / 11), (8, 0.5), (100_000, 0.998)])
 def test_the_decay_of_the_average_warms_up(steps: int, keep: float) -> None:
     average, current = [torch.zeros(3), torch.ones(2)], [torch.ones(3), torch.ones(2)]
-    _warmed_up_ema(0.998)(average, current, torch.tensor(steps))
+    warmed_up_average(0.998)(average, current, torch.tensor(steps))
     torch.testing.assert_close(average[0], torch.full((3,), 1 - keep))
     torch.testing.assert_close(average[1], torch.ones(2))
 
 
 def test_whole_numbers_are_copied_and_not_averaged() -> None:
     average = [torch.tensor(10)]
-    _warmed_up_ema(0.998)(average, [torch.tensor(21)], torch.tensor(50))
+    warmed_up_average(0.998)(average, [torch.tensor(21)], torch.tensor(50))
     assert average[0].item() == 21
 
 

