@@ -86,20 +86,17 @@ def error_of(path: Path) -> str:
 # --- writing ---
 
 
-def test_a_writer_that_fails_half_way_leaves_the_old_file_and_no_litter(tmp_path: Path) -> None:
+def test_a_writer_that_fails_leaves_the_old_file_if_any_and_no_other(tmp_path: Path) -> None:
     path = tmp_path / "run" / "best.pth"
+    with pytest.raises(OSError, match="No space left"):
+        write_whole(Broken(), path)
+    assert list(path.parent.iterdir()) == []
     write_whole({"a": 1}, path)
     before = path.read_bytes()
     with pytest.raises(OSError, match="No space left"):
         write_whole({"weights": torch.zeros(1000), "broken": Broken()}, path)
     assert path.read_bytes() == before
     assert [p.name for p in path.parent.iterdir()] == ["best.pth"]
-
-
-def test_a_writer_that_fails_leaves_no_new_file_either(tmp_path: Path) -> None:
-    with pytest.raises(OSError, match="No space left"):
-        write_whole(Broken(), tmp_path / "best.pth")
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_name_belongs_to_the_old_file_until_the_new_one_is_on_the_disk(
@@ -149,26 +146,21 @@ def test_a_checkpoint_holds_plain_values_and_tensors_only(saved: Path) -> None:
     assert content["detector"]["format"] == FORMAT_VERSION
 
 
-def test_a_description_with_frozen_batch_norm_rebuilds_it(tmp_path: Path) -> None:
-    description = DetectorDescription("efficientnet-b0", ("a",), SIDE, frozen_batch_norm=True)
+def test_a_description_with_frozen_parts_rebuilds_them_without_a_warning(
+    tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    description = DetectorDescription(
+        "efficientnet-b0", ("a",), SIDE, frozen_batch_norm=True, trainable_layers=1
+    )
     model = description.build()
     assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in model.modules())
+    trainable = [p.requires_grad for p in model.backbone.body.parameters()]
+    assert any(trainable) and not all(trainable) and len(recwarn) == 0
     write_whole(
         {"detector": description.as_plain(), "weights": model.state_dict()}, tmp_path / "a.pth"
     )
     rebuilt = load_checkpoint(tmp_path / "a.pth").build_model()
     assert list(rebuilt.state_dict()) == list(model.state_dict())
-
-
-def test_a_description_with_frozen_layers_rebuilds_them_without_a_warning(
-    recwarn: pytest.WarningsRecorder,
-) -> None:
-    model = DetectorDescription(
-        "efficientnet-b0", ("a",), SIDE, frozen_batch_norm=True, trainable_layers=1
-    ).build()
-    body = [p.requires_grad for p in model.backbone.body.parameters()]
-    assert any(body) and not all(body)
-    assert len(recwarn) == 0
 
 
 def test_a_pickle_that_needs_code_is_refused_and_not_run(
@@ -257,7 +249,16 @@ def test_a_foreign_file_is_an_error_that_says_what_to_give(foreign: Any, tmp_pat
 
 @pytest.mark.parametrize(
     "damage",
-    [{"epoch": "last"}, {"metrics": "good"}, {"weights": [1]}, {"weights": None}],
+    [
+        {"epoch": "last"},
+        {"metrics": "good"},
+        {"weights": [1]},
+        {"weights": None},
+        {"score_threshold": 7},
+        {"score_threshold": "high"},
+        {"training": 3},
+        {"detector": DESCRIPTION.as_plain() | {"anchor_scale": None}},
+    ],
     ids=lambda value: next(iter(value)),
 )
 def test_values_of_the_wrong_kind_are_an_error(
@@ -290,12 +291,23 @@ def test_damaged_weights_are_an_error(damage: Any, content: dict[str, Any], tmp_
     assert "efficientnet-b0 it describes" in error_of(tmp_path / "a.pth")
 
 
-@pytest.mark.parametrize("detector", [{"model_name": "vgg"}, {"anchor_scale": None}])
-def test_a_description_that_cannot_be_built_is_an_error(
-    detector: dict[str, Any], content: dict[str, Any], tmp_path: Path
-) -> None:
-    torch.save({**content, "detector": {**content["detector"], **detector}}, tmp_path / "a.pth")
+def test_an_unknown_model_is_an_error(content: dict[str, Any], tmp_path: Path) -> None:
+    detector = {**content["detector"], "model_name": "vgg"}
+    torch.save({**content, "detector": detector}, tmp_path / "a.pth")
     error_of(tmp_path / "a.pth")
+
+
+def test_weights_are_loaded_into_a_model_of_other_classes_without_the_class_layer(
+    saved: Path, model: RetinaNet
+) -> None:
+    other = DetectorDescription("efficientnet-b0", ("a", "b", "c"), SIDE).build()
+    before = other.head.classification_head.cls_logits.weight.clone()
+    with pytest.raises(UserError, match="do not fit the efficientnet-b0"):
+        load_checkpoint(saved).load_into(other)
+    load_checkpoint(saved).load_into(other, skip="cls_logits")
+    assert torch.equal(other.head.classification_head.cls_logits.weight, before)
+    stored, loaded = (m.head.regression_head.bbox_reg.weight for m in (model, other))
+    assert torch.equal(stored, loaded)
 
 
 def test_a_missing_file_and_a_folder_are_errors(tmp_path: Path) -> None:
@@ -308,14 +320,11 @@ def test_a_missing_file_and_a_folder_are_errors(tmp_path: Path) -> None:
 
 def test_a_contradicting_flag_is_an_error_that_names_both_values(saved: Path) -> None:
     loaded = load_checkpoint(saved)
+    loaded.refuse_contradictions(model_name="efficientnet-b0", anchor_scale=None)
     with pytest.raises(UserError, match="--model resnet50: .* trained with efficientnet-b0"):
         loaded.refuse_contradictions(model_name="resnet50")
     with pytest.raises(UserError, match="--anchor-scale 0.5: .* trained with 0.25"):
         loaded.refuse_contradictions(model_name="efficientnet-b0", anchor_scale=0.5)
-
-
-def test_flags_that_agree_or_were_not_given_are_no_contradiction(saved: Path) -> None:
-    load_checkpoint(saved).refuse_contradictions(model_name="efficientnet-b0", anchor_scale=None)
 
 
 # --- resuming ---
@@ -381,19 +390,8 @@ def test_the_threshold_is_the_requested_one_else_the_stored_else_one_half(
     tmp_path: Path,
 ) -> None:
     write_whole({**content, "score_threshold": stored}, tmp_path / "best.pth")
-    assert load_checkpoint(tmp_path / "best.pth").threshold(requested) == used
-
-
-def test_a_checkpoint_of_before_the_thresholds_loads(saved: Path) -> None:
-    old = load_checkpoint(saved)
-    assert old.score_threshold is None and old.threshold() == 0.5 and old.training == {}
-
-
-@pytest.mark.parametrize(
-    "wrong", [{"score_threshold": 7}, {"score_threshold": "high"}, {"training": 3}]
-)
-def test_a_threshold_that_is_none_is_a_readable_error(
-    wrong: dict[str, Any], content: dict[str, Any], tmp_path: Path
-) -> None:
-    write_whole({**content, **wrong}, tmp_path / "best.pth")
-    assert "does not describe a detector" in error_of(tmp_path / "best.pth")
+    loaded = load_checkpoint(tmp_path / "best.pth")
+    assert loaded.threshold(requested) == used and loaded.score_threshold == stored
+    older = {name: value for name, value in content.items() if name != "score_threshold"}
+    write_whole(older, tmp_path / "best.pth")
+    assert load_checkpoint(tmp_path / "best.pth").score_threshold is None

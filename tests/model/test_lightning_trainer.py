@@ -125,14 +125,10 @@ def test_every_trainable_parameter_is_moved_once_and_no_bias_or_norm_decays() ->
 def test_the_decay_of_the_average_warms_up(steps: int, keep: float) -> None:
     average, current = [torch.zeros(3), torch.ones(2)], [torch.ones(3), torch.ones(2)]
     warmed_up_average(0.998)(average, current, torch.tensor(steps))
-    torch.testing.assert_close(average[0], torch.full((3,), 1 - keep))
-    torch.testing.assert_close(average[1], torch.ones(2))
-
-
-def test_whole_numbers_are_copied_and_not_averaged() -> None:
-    average = [torch.tensor(10)]
-    warmed_up_average(0.998)(average, [torch.tensor(21)], torch.tensor(50))
-    assert average[0].item() == 21
+    torch.testing.assert_close(average, [torch.full((3,), 1 - keep), torch.ones(2)])
+    count = [torch.tensor(10)]
+    warmed_up_average(0.998)(count, [torch.tensor(21)], torch.tensor(steps))
+    assert count[0].item() == 21, "whole numbers are copied"
 
 
 def test_the_first_batch_counts_for_the_speed_only_if_it_is_alone() -> None:
@@ -153,7 +149,7 @@ class Interrupted(Exception):
 
 @dataclass
 class Watch(pl.Callback):
-    """Notes what the tests ask about, and interrupts the run before an epoch."""
+    """Records modes and states, and interrupts the run before an epoch."""
 
     stop_before: int | None = None
     modes: list[tuple[bool, bool]] = field(default_factory=list)
@@ -173,7 +169,7 @@ class Watch(pl.Callback):
 
 @dataclass
 class Run:
-    """What a run leaves behind."""
+    """The results of a run."""
 
     watch: Watch
     module: DetectorModule
@@ -249,7 +245,9 @@ def test_a_resumed_run_ends_with_the_bits_of_an_uninterrupted_one(
     in_one_go: Run, interrupted: Run, tmp_path: Path
 ) -> None:
     resumed = run_epochs(tmp_path, resume=interrupted.last, luck=99)
-    assert len(resumed.watch.modes) == 2, "one epoch was left"
+    assert resumed.watch.modes == [(True, False)] * 2, "one epoch was left, in training mode"
+    epochs = [load_checkpoint(run.last).epoch for run in (interrupted, resumed, in_one_go)]
+    assert epochs == [2, 3, 3]
     one = torch.load(in_one_go.last, weights_only=True)
     other = torch.load(resumed.last, weights_only=True)
     for part in ("state_dict", "weights", "optimizer_states", "lr_schedulers", "global_step"):
@@ -258,18 +256,8 @@ def test_a_resumed_run_ends_with_the_bits_of_an_uninterrupted_one(
     assert any(not torch.equal(t, before[n]) for n, t in other["weights"].items())
 
 
-def test_last_pth_tells_the_epochs_that_it_has_seen(in_one_go: Run, interrupted: Run) -> None:
-    assert load_checkpoint(in_one_go.last).epoch == 3
-    assert load_checkpoint(interrupted.last).epoch == 2
-
-
 def test_a_model_handed_over_in_evaluation_mode_trains_in_training_mode(in_one_go: Run) -> None:
     assert in_one_go.watch.modes == [(True, False)] * 6
-
-
-def test_a_resumed_run_trains_in_training_mode(interrupted: Run, tmp_path: Path) -> None:
-    resumed = run_epochs(tmp_path, resume=interrupted.last)
-    assert resumed.watch.modes == [(True, False)] * 2
 
 
 def test_after_one_step_the_average_lies_between_start_and_model(in_one_go: Run) -> None:
@@ -341,13 +329,13 @@ def test_a_non_finite_loss_stops_before_its_step_and_names_the_images() -> None:
 
 
 @pytest.fixture(scope="module")
-def alive() -> nn.Module:
+def model() -> nn.Module:
     torch.manual_seed(1)
     return with_varied_outputs(build(score_thresh=0.01), spread=0.3)
 
 
 @pytest.fixture(scope="module")
-def planted(alive: nn.Module) -> tuple[PicturesInMemory, float]:
+def planted(model: nn.Module) -> tuple[PicturesInMemory, float]:
     """Pictures with some of the model's own detections as their objects, and the mAP of that.
 
     The mAP comes from the model's own forward, one picture at a time.
@@ -355,13 +343,13 @@ def planted(alive: nn.Module) -> tuple[PicturesInMemory, float]:
     sizes = [(48, 64), (64, 64), (64, 30), (90, 128), (40, 40), (48, 64), (64, 64), (64, 30)]
     data = PicturesInMemory(sizes)
     with torch.no_grad():
-        found = [alive([data[row][0].float() / 255])[0] for row in range(len(sizes))]
+        found = [model([data[row][0].float() / 255])[0] for row in range(len(sizes))]
     objects = []
     for detection in found:
         has_area = (detection["boxes"][:, 2:] > detection["boxes"][:, :2]).all(dim=1)
         rows = (has_area & (detection["labels"] > 0)).nonzero().flatten().tolist()[1:12:4]
-        own = [(detection["boxes"][r].tolist(), int(detection["labels"][r])) for r in rows]
-        objects.append([*own, ((1, 1, 9, 30), 1)])
+        detected = [(detection["boxes"][r].tolist(), int(detection["labels"][r])) for r in rows]
+        objects.append([*detected, ((1, 1, 9, 30), 1)])
     objects[4] = []
     data.plant(objects)
     results = [
@@ -370,50 +358,31 @@ def planted(alive: nn.Module) -> tuple[PicturesInMemory, float]:
     return data, CocoEvaluation(results, NAMES).metrics.map
 
 
-@pytest.mark.parametrize(("batch_size", "workers"), [(1, 0), (3, 0), (8, 0), (3, 2)])
-def test_the_map_of_a_validation_is_the_same_for_every_batch_size_and_number_of_workers(
-    batch_size: int,
-    workers: int,
-    alive: nn.Module,
-    planted: tuple[PicturesInMemory, float],
+def test_map_and_loss_of_a_validation_are_the_same_for_every_batch_size_and_number_of_workers(
+    model: nn.Module, planted: tuple[PicturesInMemory, float]
 ) -> None:
     data, expected = planted
     assert 0.02 < expected < 0.98
-    module = DetectorModule(copy.deepcopy(alive), NAMES)
-    loader = make_loader(data, batch_size, workers=workers)
-    (values,) = quiet_trainer().validate(module, loader, verbose=False)
-    assert values["mAP"] == pytest.approx(expected, abs=1e-6)
-    assert module.metrics is not None
-    assert sum(module.metrics.objects.values()) == 4 * 7
-    assert module.images_per_second > 0
-
-
-def test_the_validation_loss_is_the_same_for_every_batch_size(
-    alive: nn.Module, planted: tuple[PicturesInMemory, float]
-) -> None:
     losses = []
-    for batch_size in (1, 3):
-        module = DetectorModule(copy.deepcopy(alive), NAMES)
-        loader = make_loader(planted[0], batch_size)
-        losses.append(quiet_trainer().validate(module, loader, verbose=False)[0]["val_loss"])
-    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
-
-
-def test_a_validation_without_losses_has_the_same_map(
-    alive: nn.Module, planted: tuple[PicturesInMemory, float]
-) -> None:
-    data, expected = planted
-    module = DetectorModule(copy.deepcopy(alive), NAMES, validation_loss=False)
-    (values,) = quiet_trainer().validate(module, make_loader(data, 3), verbose=False)
-    assert values["mAP"] == pytest.approx(expected, abs=1e-6)
-    assert "val_loss" not in values
+    for batch_size, workers in ((1, 0), (3, 0), (8, 0), (3, 2)):
+        for with_loss in (True, False):
+            module = DetectorModule(copy.deepcopy(model), NAMES, validation_loss=with_loss)
+            loader = make_loader(data, batch_size, workers=workers)
+            (values,) = quiet_trainer().validate(module, loader, verbose=False)
+            assert values["mAP"] == pytest.approx(expected, abs=1e-6)
+            assert ("val_loss" in values) == with_loss
+            losses += [values["val_loss"]] if with_loss else []
+            assert module.metrics is not None
+            assert sum(module.metrics.objects.values()) == 4 * 7
+            assert module.images_per_second > 0
+    assert losses == pytest.approx([losses[0]] * 4, rel=1e-4)
 
 
 def test_validation_sees_the_average_alone(
-    alive: nn.Module, planted: tuple[PicturesInMemory, float]
+    model: nn.Module, planted: tuple[PicturesInMemory, float]
 ) -> None:
     data, _ = planted
-    module = DetectorModule(copy.deepcopy(alive), NAMES)
+    module = DetectorModule(copy.deepcopy(model), NAMES)
     with torch.no_grad():
         for parameter in module.model.parameters():
             parameter.fill_(math.nan)
@@ -422,9 +391,9 @@ def test_validation_sees_the_average_alone(
 
 
 def test_two_validations_do_not_add_up(
-    alive: nn.Module, planted: tuple[PicturesInMemory, float]
+    model: nn.Module, planted: tuple[PicturesInMemory, float]
 ) -> None:
-    module = DetectorModule(copy.deepcopy(alive), NAMES)
+    module = DetectorModule(copy.deepcopy(model), NAMES)
     counts = []
     for rows in ([0, 1], [2]):
         loader = make_loader(planted[0].subset(rows), 2)
