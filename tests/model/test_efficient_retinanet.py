@@ -234,11 +234,11 @@ def test_every_model_builds_trains_a_step_and_detects(name: str) -> None:
     assert stem.grad.abs().sum() > 0
     with torch.no_grad():
         stem -= 1e-3 * stem.grad
-        (found,) = model.eval()(pictures((50, 100)))
-    assert len(found["scores"]) > 0
-    assert set(found["labels"].tolist()) <= set(range(7))
-    assert found["boxes"].min() >= 0
-    assert (found["boxes"].amax(dim=0) <= torch.tensor([100, 50, 100, 50])).all()
+        (result,) = model.eval()(pictures((50, 100)))
+    assert len(result["scores"]) > 0
+    assert set(result["labels"].tolist()) <= set(range(7))
+    assert result["boxes"].min() >= 0
+    assert (result["boxes"].amax(dim=0) <= torch.tensor([100, 50, 100, 50])).all()
 
 
 # --- the call ---

@@ -237,4 +237,4 @@ def test_gradients_are_clipped_in_every_precision(precision: str) -> None:
     assert norm == pytest.approx(1e-3, rel=1e-2)
     (optimizer,) = trainer.optimizers
     assert optimizer.defaults["fused"] is (True if precision == "32-true" else None)
-    assert optimizer.defaults["foreach"] is None, "torch takes the fastest that there is"
+    assert optimizer.defaults["foreach"] is None, "torch chooses the fastest"

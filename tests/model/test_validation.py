@@ -44,9 +44,9 @@ def planted(model: nn.Module) -> tuple[PicturesInMemory, float]:
     sizes = [(48, 64), (64, 64), (64, 30), (90, 128), (40, 40), (48, 64), (64, 64), (64, 30)]
     data = PicturesInMemory(sizes)
     with torch.no_grad():
-        found = [model([data[row][0].float() / 255])[0] for row in range(len(sizes))]
+        result = [model([data[row][0].float() / 255])[0] for row in range(len(sizes))]
     objects = []
-    for detection in found:
+    for detection in result:
         has_area = (detection["boxes"][:, 2:] > detection["boxes"][:, :2]).all(dim=1)
         rows = (has_area & (detection["labels"] > 0)).nonzero().flatten().tolist()[1:12:4]
         detected = [(detection["boxes"][r].tolist(), int(detection["labels"][r])) for r in rows]
@@ -54,7 +54,7 @@ def planted(model: nn.Module) -> tuple[PicturesInMemory, float]:
     objects[4] = []
     data.plant(objects)
     results = [
-        ImageResult.from_tensors(data[row][1], detection) for row, detection in enumerate(found)
+        ImageResult.from_tensors(data[row][1], detection) for row, detection in enumerate(result)
     ]
     return data, CocoEvaluation(results, NAMES).metrics.map
 
