@@ -22,6 +22,7 @@ from data.augmentation import TrainingTransform, training_canvas
 from data.dataset import Dataset
 from data.loader import collate_fn, make_loader
 from evaluation.metrics.coco import CocoEvaluation
+from evaluation.metrics.pycocotools_reference import coco_input, run_pycocotools
 from evaluation.metrics.results import Detections, GroundTruth, ImageResult
 from model.checkpoint import load_checkpoint
 from model.for_inference import for_inference
@@ -99,13 +100,11 @@ def _image(random: np.random.Generator, number: int, classes: int) -> ImageResul
 
 def scorers(images: int, classes: int = 20) -> dict[str, Callable[[], np.ndarray]]:
     """Each gives COCO's twelve numbers of the same detections."""
-    from tests.coco_oracle import evaluated, official_input
-
     results = detections(images, classes=classes)
     names = [str(number) for number in range(classes)]
-    prepared = official_input(results, classes)
+    prepared = coco_input(results, names)
     return {
-        PYCOCOTOOLS: lambda: np.asarray(evaluated(*copy.deepcopy(prepared)).stats),
+        PYCOCOTOOLS: lambda: np.asarray(run_pycocotools(*copy.deepcopy(prepared)).stats),
         OURS: lambda: np.asarray(CocoEvaluation(results, names).metrics.summary),
     }
 

@@ -36,8 +36,8 @@ from prediction import output_files as prediction_files
 from prediction.inference import Prediction
 from prediction.output_files import Results, csv_line
 from tests.data_sets import draw_image, write_text
-from tests.evaluation.metrics.test_coco import random_results
 from tests.evaluation.test_report import FINDING, outside
+from tests.image_results import random_results
 from tests.small_models import SIDE
 from utils.console import harmless, progress_bar, say, show_table
 from utils.run_folder import write_json

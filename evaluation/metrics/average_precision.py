@@ -7,6 +7,8 @@ is computed only there.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,6 +53,29 @@ def curves(matches: Matches) -> Curves:
             within = true & (matches.rank[candidates] < limit)
             recall[:, k, area, column] = np.count_nonzero(within, axis=1) / objects
     return Curves(precision, recall)
+
+
+def class_average_precision(
+    precision: np.ndarray, class_names: Sequence[str]
+) -> dict[str, tuple[float, float, float]]:
+    """AP at IoU 0.50:0.95, AP50 and AP75 of each class; nan without objects.
+
+    precision: (thresholds, recalls, classes), -1 for a class without objects.
+    """
+    return {
+        name: (
+            mean_measured(precision[:, :, k]),
+            mean_measured(precision[0, :, k]),
+            mean_measured(precision[5, :, k]),
+        )
+        for k, name in enumerate(class_names)
+    }
+
+
+def mean_measured(values: np.ndarray) -> float:
+    """Of the values that are not -1; nan if there are none."""
+    measured = values[values > -1]
+    return float(measured.mean()) if measured.size else math.nan
 
 
 def _correction(true: np.ndarray, ignored: np.ndarray, in_range: np.ndarray) -> np.ndarray:

@@ -39,21 +39,20 @@ def mean_ap_interval(
 ) -> Interval:
     """The basic bootstrap interval of COCO's mAP (IoU 0.50:0.95, all areas) over images.
 
-    Images are drawn as often as there are any, with replacement, ``resamples`` times; what belongs
-    to one image stays together, because its objects resemble each other. The interval says what
-    other images would do to the number, and nothing about another training run. A class that no
-    drawn image shows is left out of that draw's mean, and a draw without objects is left out
-    altogether.
+    Each resample draws as many images as there are, with replacement. What belongs to one image
+    stays together, because its objects resemble each other. The interval estimates how the number
+    varies with the images, not between training runs. A class without objects in a resample is left
+    out of its mean, and a resample without any object is left out altogether.
 
-    The basic interval turns the distances of the draws from the mAP around it. A mAP of few images
-    is mostly a little too high, and a draw, which shows even fewer different ones, adds to that:
-    taken as they are, the draws' quantiles would lean the wrong way.
+    The mAP of few images is on average a little too high, and a resample, which holds even fewer
+    different images, adds to that. The basic interval therefore mirrors the resamples' quantiles at
+    the measured mAP; taken as they are, they would be biased upwards.
 
-    nan where fewer than two images show an object that counts: no draw can then tell how much
-    images differ, and an interval without width would claim certainty. With a few images it still
-    is too narrow: in a simulation of 80 sets each, 90 % intervals held the mAP of the whole
-    population for 84 % of the sets of 20 images, 85 % of 67 and 89 % of 200 (the draws' own
-    quantiles: 79, 85 and 91 %).
+    nan where fewer than two images show an object that counts: resamples cannot tell then how much
+    images differ, and an interval without width would claim certainty. With a few images it is
+    still too narrow: in a simulation of 80 sets each, 90 % intervals held the mAP of the whole
+    population for 84 % of the sets of 20 images, 85 % of 67 and 89 % of 200 (the plain quantiles:
+    79, 85 and 91 %).
 
     Raises ValueError for ``resamples`` < 1 or a ``confidence`` not between 0 and 1.
     """
@@ -69,29 +68,32 @@ def mean_ap_interval(
     if not drawn.size:
         return nothing
     measured = mean_ap(np.ones(mean_ap.images, dtype=np.int64))
-    far_low, far_high = np.quantile(drawn, [(1 - confidence) / 2, (1 + confidence) / 2]) - measured
-    low, high = np.clip([measured - far_high, measured - far_low], 0, 1)
+    below, above = np.quantile(drawn, [(1 - confidence) / 2, (1 + confidence) / 2]) - measured
+    low, high = np.clip([measured - above, measured - below], 0, 1)
     return Interval(float(low), float(high), confidence, resamples)
 
 
 class ResampledMap:
-    """COCO's mAP of the images taken 0, 1, 2, ... times, without matching boxes again.
+    """COCO's mAP where each image counts 0, 1, 2, ... times, without matching boxes again.
 
-    With every image once this is pycocotools' own number. Detections of equal scores stay in the
-    order of the original images.
+    With every image once it is pycocotools' number. Detections of equal scores stay in the order of
+    the original images.
 
-    Precision can only be greatest at a true detection, so that nothing is computed anywhere else.
-    All classes and IoU thresholds lie in one row, a stretch for each pair of them with a stop at
-    its end; a call takes a few passes over that row and no loop.
+    Precision is only needed at true positives, see ``average_precision``. Those of all classes and
+    IoU thresholds lie in one array, a segment per class and threshold with a sentinel at its end,
+    so that a call takes a few passes over the array and no loop.
     """
 
     def __init__(self, evaluation: CocoEvaluation) -> None:
+        labels = range(1, len(evaluation.class_names) + 1)
         self.images = len(evaluation.results)
-        self._thresholds = len(IOU_THRESHOLDS)
-        classes = [c for c in _classes(evaluation) if len(c.objects)]
+        classes = [_class(evaluation.matches, label, self.images) for label in labels]
+        classes = [c for c in classes if len(c.object_image)]
         self._classes = len(classes)
-        self._object_image = joined([c.objects for c in classes], np.int64)
-        self._object_class = _repeat(range(self._classes), [len(c.objects) for c in classes])
+        self._object_image = joined([c.object_image for c in classes], np.int64)
+        self._object_class = joined(
+            [np.full(len(c.object_image), k) for k, c in enumerate(classes)], np.int64
+        )
         self._lay_out(classes)
 
     @property
@@ -100,7 +102,7 @@ class ResampledMap:
         return len(np.unique(self._object_image))
 
     def __call__(self, weights: np.ndarray) -> float:
-        """weights: how often each image is taken, int (images,), in the order of ``results``.
+        """weights: how often each image counts, int (images,), in the order of ``results``.
 
         Returns the mean AP over the classes that have objects then, nan if none has.
         """
@@ -108,108 +110,108 @@ class ResampledMap:
         objects = np.bincount(self._object_class, weights[self._object_image], self._classes)
         if not objects.any():
             return math.nan
-        # A stop takes more than all objects: whatever recall is asked for, the search ends there.
-        found = np.cumsum(np.append(weights, int(objects.max()) + 1)[self._hit_image])
-        before = np.append(0, found[self._stops[:-1]])
-        precision = self._precision(weights, found - np.repeat(before, self._lengths))
+        # A sentinel counts as more than all objects, so that it reaches every recall.
+        weights = np.append(weights, int(objects.max()) + 1)
+        true_positives = np.cumsum(weights[self._tp_image])
+        before = np.append(0, true_positives[self._sentinels[:-1]])
+        precision = self._precision(weights, true_positives - np.repeat(before, self._lengths))
 
-        needed = np.repeat(self._needed(objects), self._thresholds, axis=0) + before[:, None]
-        reached = np.searchsorted(found, needed.ravel())
-        # The best precision from one asked recall to the next, then from each to the end.
+        needed = np.repeat(self._needed(objects), len(IOU_THRESHOLDS), axis=0) + before[:, None]
+        reached = np.searchsorted(true_positives, needed.ravel())
+        # The highest precision between one recall and the next, then at each recall or above.
         best = np.maximum.reduceat(precision, reached).reshape(self._classes, -1, needed.shape[1])
         best = np.maximum.accumulate(best[..., ::-1], axis=-1)
         return float(best[objects > 0].mean())
 
-    def _precision(self, weights: np.ndarray, true: np.ndarray) -> np.ndarray:
-        total = _sums(weights[self._image])
-        seen = total[self._hit_end] - np.repeat(total[self._start], self._lengths)
+    def _precision(self, weights: np.ndarray, true_positives: np.ndarray) -> np.ndarray:
+        """At each true positive; 0 at the sentinels. true_positives: so far in the segment."""
+        total = _sums(weights[self._detection_image])
+        counted = total[self._tp_detections] - np.repeat(total[self._start], self._lengths)
         if len(self._ignored_image):
             ignored = _sums(weights[self._ignored_image])
             start = np.repeat(ignored[self._ignored_start], self._lengths)
-            seen -= ignored[self._hit_ignored] - start
-        precision = true / (seen + np.spacing(1))
-        precision[self._stops] = 0.0
+            counted -= ignored[self._tp_ignored] - start
+        precision = true_positives / (counted + np.spacing(1))
+        precision[self._sentinels] = 0.0
         return precision
 
     def _needed(self, objects: np.ndarray) -> np.ndarray:
-        """The fewest true detections that reach each recall: int64 (classes, recalls), 1 or more.
+        """The fewest true positives that reach each recall: int64 (classes, recalls), 1 or more.
 
-        Recall 0 is reached by none, but the best precision beyond it is that from the first on.
+        Recall 0 needs none, but precision is only defined from the first true positive on.
         """
         objects = np.maximum(objects, 1)[:, None]
         fewest = np.floor(RECALLS * objects)
-        # pycocotools compares the rounded quotient, so the same comparison decides here.
+        # pycocotools compares the rounded quotient, and so does this.
         fewest += fewest / objects < RECALLS
         return np.maximum(fewest, 1).astype(np.int64)
 
-    def _lay_out(self, classes: Sequence[_Class]) -> None:
-        """The row of true detections, and what a call needs to know of each.
+    def _lay_out(self, classes: Sequence[_ClassMatches]) -> None:
+        """The segments of true positives, and what a call needs to know of each true positive.
 
-        _hit_image: its image, or one past the last image for a stop. _hit_end, _hit_ignored: how
-        many detections and how many ignored ones lie up to it, from the row's beginning; _start,
-        _ignored_start: the same where each stretch begins. _lengths, _stops: of the stretches.
+        _tp_image: its image. _tp_detections and _tp_ignored: how many detections, and how many
+        ignored ones, come before or at it in _detection_image and _ignored_image; _start and
+        _ignored_start: how many before its segment. _lengths, _sentinels: the segments' lengths,
+        and the indices of their ends.
         """
-        hit_image, hit_end, hit_ignored, ignored_image = [], [], [], []
-        starts, ignored_starts, start, ignored_start = [], [], 0, 0
-        for c in classes:
-            for true, ignored in zip(c.true, c.ignored, strict=True):
-                hits = np.flatnonzero(true)
-                hit_image.append(np.append(c.image[hits], self.images))
-                hit_end.append(np.append(hits + 1, 0) + start)
-                hit_ignored.append(np.append(np.cumsum(ignored)[hits], 0) + ignored_start)
-                ignored_image.append(c.image[ignored])
-                starts.append(start)
-                ignored_starts.append(ignored_start)
-                ignored_start += int(ignored.sum())
-            start += len(c.image)
-        self._image = joined([c.image for c in classes], np.int64)
-        self._ignored_image = joined(ignored_image, np.int64)
-        self._hit_image, self._hit_end = joined(hit_image, np.int64), joined(hit_end, np.int64)
-        self._hit_ignored = joined(hit_ignored, np.int64)
-        self._start, self._ignored_start = np.array(starts), np.array(ignored_starts)
-        self._lengths = np.array([len(x) for x in hit_image], dtype=np.int64)
-        self._stops = np.cumsum(self._lengths) - 1
+        detections = np.array([len(c.image) for c in classes], dtype=np.int64)
+        ignored = joined([c.ignored.sum(axis=1) for c in classes], np.int64)
+        self._start = np.repeat(np.cumsum(detections) - detections, len(IOU_THRESHOLDS))
+        self._ignored_start = np.cumsum(ignored) - ignored
+        self._lengths = joined([c.true_positive.sum(axis=1) for c in classes], np.int64)
+        self._sentinels = np.cumsum(self._lengths) - 1
+
+        self._detection_image = joined([c.image for c in classes], np.int64)
+        self._ignored_image = joined([c.image_of(c.ignored) for c in classes], np.int64)
+        self._tp_image = joined([c.image_of(c.true_positive) for c in classes], np.int64)
+        row = joined([np.nonzero(c.true_positive)[1] for c in classes], np.int64)
+        self._tp_detections = row + 1 + np.repeat(self._start, self._lengths)
+        so_far = [np.cumsum(c.ignored, axis=1)[c.true_positive] for c in classes]
+        start = np.repeat(self._ignored_start, self._lengths)
+        self._tp_ignored = joined(so_far, np.int64) + start
 
 
-@dataclass(frozen=True)
-class _Class:
-    """One class, its detections surest first, up to the last that is true at any IoU threshold.
+@dataclass(frozen=True, eq=False)
+class _ClassMatches:
+    """The detections of one class by descending score, and a sentinel as the last one.
 
-    image: the number of each detection's image, (D,). true, ignored: bool (thresholds, D).
-    objects: the number of each countable object's image, (objects,).
+    image: int (D,), each detection's image, one past the last image for the sentinel.
+    true_positive, ignored: bool (thresholds, D); the sentinel is a true positive at all thresholds.
+    object_image: int (objects,), the image of each object that counts.
     """
 
     image: np.ndarray
-    true: np.ndarray
+    true_positive: np.ndarray
     ignored: np.ndarray
-    objects: np.ndarray
+    object_image: np.ndarray
+
+    def image_of(self, chosen: np.ndarray) -> np.ndarray:
+        """The images of the chosen, one threshold after another. chosen: bool (thresholds, D)."""
+        return self.image[np.nonzero(chosen)[1]]
 
 
-def _classes(evaluation: CocoEvaluation) -> list[_Class]:
-    return [_class_of(evaluation.matches, k) for k in range(1, len(evaluation.class_names) + 1)]
-
-
-def _class_of(matches: Matches, label: int) -> _Class:
+def _class(matches: Matches, label: int, images: int) -> _ClassMatches:
     start, end = np.searchsorted(matches.label, [label, label + 1])
-    mine = slice(*np.searchsorted(matches.candidates, [start, end]))
-    near = matches.candidates[mine] - start
-    true = np.zeros((len(IOU_THRESHOLDS), end - start), dtype=bool)
-    true[:, near] = matches.true_positive[0, :, mine]
-    ignored = np.repeat(~matches.in_area_range[:1, start:end], len(true), axis=0) & ~true
-    ignored[:, near] |= matches.ignored[0, :, mine]
-    last = int(near[matches.true_positive[0, :, mine].any(axis=0)].max(initial=-1)) + 1
+    rows = slice(*np.searchsorted(matches.candidates, [start, end]))
+    candidates = matches.candidates[rows] - start
+    true_positive = np.zeros((len(IOU_THRESHOLDS), end - start), dtype=bool)
+    true_positive[:, candidates] = matches.true_positive[0, :, rows]
+    ignored = ~matches.in_area_range[0, start:end] & ~true_positive
+    ignored[:, candidates] |= matches.ignored[0, :, rows]
+    # Left out for speed: what is ignored at all thresholds or comes after the last true positive.
+    last = int(np.flatnonzero(true_positive.any(axis=0)).max(initial=-1)) + 1
     kept = np.flatnonzero(~ignored[:, :last].all(axis=0))
-    objects = matches.object_image[matches.object_label == label]
-    return _Class(matches.image[start + kept], true[:, kept], ignored[:, kept], objects)
+    sentinel = ((0, 0), (0, 1))
+    return _ClassMatches(
+        np.append(matches.image[start + kept], images),
+        np.pad(true_positive[:, kept], sentinel, constant_values=True),
+        np.pad(ignored[:, kept], sentinel),
+        matches.object_image[matches.object_label == label],
+    )
 
 
 def _draw(random: np.random.Generator, images: int) -> np.ndarray:
     return np.bincount(random.integers(images, size=images), minlength=images)
-
-
-def _repeat(values: Sequence[int], times: Sequence[int]) -> np.ndarray:
-    # NumPy takes an empty list for one of floats.
-    return np.repeat(np.array(values, dtype=np.int64), np.array(times, dtype=np.int64))
 
 
 def _sums(values: np.ndarray) -> np.ndarray:

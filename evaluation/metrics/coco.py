@@ -1,7 +1,7 @@
-"""Detection metrics over plain arrays: COCO's numbers.
+"""COCO's evaluation: the twelve numbers, those of each class, and the matches behind them.
 
-COCO's definitions: Lin et al., https://arxiv.org/abs/1405.0312. pycocotools is the reference, whose
-numbers these are to the last digits.
+Lin et al., https://arxiv.org/abs/1405.0312. The numbers are those of pycocotools, see
+``pycocotools_reference``.
 """
 
 from __future__ import annotations
@@ -13,15 +13,21 @@ from functools import cached_property
 
 import numpy as np
 
-from evaluation.metrics.average_precision import LIMITS, Curves, curves
+from evaluation.metrics.average_precision import (
+    LIMITS,
+    Curves,
+    class_average_precision,
+    curves,
+    mean_measured,
+)
 from evaluation.metrics.coco_matching import AREA_RANGES, Boxes, Matches, match
-from evaluation.metrics.results import ImageResult, joined
+from evaluation.metrics.results import Detections, GroundTruth, ImageResult, joined
 
 # A detection that matches no object, and one that does not count.
 FALSE_POSITIVE, IGNORED = -1, -2
 
-# The steps of IoU that a row is averaged over.
-IOU_STEPS = {"0.50:0.95": slice(None), "0.50": slice(0, 1), "0.75": slice(5, 6)}
+# The IoU thresholds, as in ``IOU_THRESHOLDS``, that a row is the mean of.
+IOU_ROWS = {"0.50:0.95": slice(None), "0.50": slice(0, 1), "0.75": slice(5, 6)}
 SUMMARY_ROWS = (
     ("AP", "0.50:0.95", "all", 100),
     ("AP", "0.50", "all", 100),
@@ -40,7 +46,7 @@ SUMMARY_ROWS = (
 
 @dataclass(frozen=True)
 class CocoMetrics:
-    """COCO's numbers as fractions 0..1; what cannot be measured is nan.
+    """COCO's numbers as fractions 0..1, nan without objects.
 
     summary: the twelve of ``SUMMARY_ROWS``. class_ap: AP at IoU 0.50:0.95, AP50 and AP75 of each
     class. objects: objects of each class, difficult ones not counted.
@@ -65,10 +71,12 @@ class CocoMetrics:
 
 
 class CocoEvaluation:
-    """COCO's evaluation of some images, matched once and asked several questions.
+    """COCO's evaluation of all images at once, whatever batches they came in.
 
-    results: one entry an image; a repeated image_id counts once. Detections beyond 100 an image
-    and class do not count. ``matches`` is what was matched, images by their place in ``results``.
+    results: one per image; of a repeated image_id the last counts. After the 100 highest-scoring
+    detections of an image and class the others are ignored. ``results`` are sorted by image_id,
+    ``matches`` has each image's index in them, and ``objects`` each class's number of objects,
+    difficult ones left out.
     """
 
     def __init__(self, results: Sequence[ImageResult], class_names: Sequence[str]) -> None:
@@ -82,11 +90,11 @@ class CocoEvaluation:
 
     @cached_property
     def metrics(self) -> CocoMetrics:
-        """The twelve numbers, and those of each class."""
+        """The mean over the classes leaves out those without objects."""
         return self._metrics(self._curves)
 
     def metrics_above(self, score: float) -> CocoMetrics:
-        """The same without the detections whose score is lower than ``score``."""
+        """``metrics`` without the detections whose score is lower than ``score``."""
         return self._metrics(curves(self.matches.above(score)))
 
     def precision_curves(self) -> dict[str, np.ndarray]:
@@ -99,10 +107,10 @@ class CocoEvaluation:
 
     @cached_property
     def matched_objects(self) -> list[np.ndarray]:
-        """What COCO's rule matched at IoU 0.5: an int (M,) array per image, as in ``results``.
+        """The matches of COCO's rule at IoU 0.5: an int (M,) array per image, as in ``results``.
 
-        For a true positive the index of its object, else ``FALSE_POSITIVE``, or ``IGNORED`` for a
-        detection that matches a difficult object or is beyond the 100.
+        A true positive has the index of its object, every other detection ``FALSE_POSITIVE`` or,
+        matched to a difficult object or beyond the 100, ``IGNORED``.
         """
         matches, candidates = self.matches, self.matches.candidates
         first_object = np.cumsum([0, *(len(r.ground_truth) for r in self.results)])
@@ -120,21 +128,17 @@ class CocoEvaluation:
         return curves(self.matches)
 
     def _metrics(self, measured: Curves) -> CocoMetrics:
-        precision = measured.precision[..., 0]
-        class_ap = {
-            name: (_mean(precision[:, :, k]), _mean(precision[0, :, k]), _mean(precision[5, :, k]))
-            for k, name in enumerate(self.class_names)
-        }
+        class_ap = class_average_precision(measured.precision[..., 0], self.class_names)
         summary = tuple(_summary(measured, *row) for row in SUMMARY_ROWS)
         return CocoMetrics(summary, class_ap, self.objects)
 
 
 def _summary(measured: Curves, kind: str, iou: str, area: str, detections: int) -> float:
     """One of ``SUMMARY_ROWS``."""
-    size = list(AREA_RANGES).index(area)
+    area_range = list(AREA_RANGES).index(area)
     if kind == "AP":
-        return _mean(measured.precision[IOU_STEPS[iou], :, :, size])
-    return _mean(measured.recall[IOU_STEPS[iou], :, size, LIMITS.index(detections)])
+        return mean_measured(measured.precision[IOU_ROWS[iou], :, :, area_range])
+    return mean_measured(measured.recall[IOU_ROWS[iou], :, area_range, LIMITS.index(detections)])
 
 
 def unique_images(results: Sequence[ImageResult]) -> list[ImageResult]:
@@ -150,21 +154,16 @@ def show(value: float) -> str:
 def _match(results: Sequence[ImageResult], num_classes: int) -> Matches:
     truth, detections = [r.ground_truth for r in results], [r.detections for r in results]
     return match(
-        _boxes([t.labels for t in truth], [t.boxes for t in truth]),
+        _boxes(truth),
         joined([t.difficult for t in truth], np.bool_),
         joined([t.is_crowd for t in truth], np.bool_),
-        _boxes([d.labels for d in detections], [d.boxes for d in detections]),
+        _boxes(detections),
         joined([d.scores for d in detections], np.float32),
         num_classes,
     )
 
 
-def _boxes(labels: Sequence[np.ndarray], boxes: Sequence[np.ndarray]) -> Boxes:
-    image = np.repeat(np.arange(len(labels)), [len(x) for x in labels])
-    flat = [np.zeros((0, 4), np.float32), *(x.reshape(-1, 4) for x in boxes)]
-    return Boxes(image, joined(labels, np.int64), np.concatenate(flat))
-
-
-def _mean(precision: np.ndarray) -> float:
-    measured = precision[precision > -1]
-    return float(measured.mean()) if measured.size else math.nan
+def _boxes(images: Sequence[GroundTruth] | Sequence[Detections]) -> Boxes:
+    image = np.repeat(np.arange(len(images)), [len(x) for x in images])
+    flat = [np.zeros((0, 4), np.float32), *(x.boxes.reshape(-1, 4) for x in images)]
+    return Boxes(image, joined([x.labels for x in images], np.int64), np.concatenate(flat))

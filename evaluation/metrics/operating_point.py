@@ -1,4 +1,4 @@
-"""At which score to use a detector: precision, recall and F1 over the thresholds.
+"""The score threshold to use a detector at: precision, recall and F1 at each threshold.
 
 F1 is the harmonic mean of precision and recall, 2 TP / (2 TP + FP + FN). True and false positives
 are those of COCO's rule at IoU 0.5.
@@ -15,7 +15,7 @@ from evaluation.metrics.coco import IGNORED, CocoEvaluation
 from evaluation.metrics.results import joined
 
 DEFAULT_THRESHOLD = 0.5  # where nothing can be recommended
-# Steps of a hundredth: a threshold a person can type, the same on every machine.
+# Whole hundredths: short to type, and the same on every machine.
 THRESHOLDS = tuple(percent / 100 for percent in range(5, 100))
 
 

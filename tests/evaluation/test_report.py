@@ -21,7 +21,7 @@ from evaluation.metrics.coco import CocoEvaluation
 from evaluation.metrics.results import ImageResult
 from evaluation.page import Contents, largest_confusions, render
 from evaluation.summary import Evaluation, evaluate
-from tests.evaluation.metrics.test_coco import (
+from tests.image_results import (
     CLASSES,
     random_boxes,
     random_results,

@@ -33,7 +33,7 @@ from model.efficient_retinanet import get_efficient_retinanet
 from model.lightning_trainer import DetectorModule
 from model.network.forward import losses_and_detections
 from tests.data_sets import draw_image
-from tests.evaluation.metrics.test_coco import without_detections
+from tests.image_results import without_detections
 from training import low_map
 from training.low_map import LowMapDiagnosis
 

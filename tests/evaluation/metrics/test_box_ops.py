@@ -27,5 +27,5 @@ def test_overlaps_are_those_of_pycocotools(found: np.ndarray, true: np.ndarray) 
 
 
 @pytest.mark.filterwarnings("error")
-def test_of_a_box_without_area_no_share_lies_anywhere() -> None:
+def test_no_share_of_a_box_without_area_is_inside() -> None:
     assert share_inside(np.array([[5, 5, 5, 5]]), np.array([[0, 0, 9, 9]])).tolist() == [[0]]

@@ -10,7 +10,7 @@ from pycocotools.cocoeval import COCOeval, Params
 
 from evaluation.metrics.average_precision import LIMITS, RECALLS
 from evaluation.metrics.bootstrap import ResampledMap
-from evaluation.metrics.coco import CocoEvaluation
+from evaluation.metrics.coco import FALSE_POSITIVE, IGNORED, CocoEvaluation
 from evaluation.metrics.coco_matching import (
     AREA_RANGES,
     IOU_THRESHOLDS,
@@ -18,9 +18,14 @@ from evaluation.metrics.coco_matching import (
     overlapping,
     rank_in_group,
 )
+from evaluation.metrics.pycocotools_reference import (
+    coco_input,
+    greatest_difference,
+    pycocotools_metrics,
+    run_pycocotools,
+)
 from evaluation.metrics.results import ImageResult
-from tests.coco_oracle import official, official_matched_objects
-from tests.evaluation.metrics.test_coco import numbers, result, with_truth
+from tests.image_results import result, with_truth
 
 CLASSES = ("ace", "king", "queen", "never shown")
 pytestmark = pytest.mark.filterwarnings("error")
@@ -64,55 +69,46 @@ def hard_results(seed: int) -> list[ImageResult]:
     return [hard_image(random, 3 * number) for number in range(int(random.integers(0, 9)))]
 
 
-def official_numbers(evaluation: COCOeval) -> list[float]:
-    """As ``numbers`` lists them."""
-    precision = evaluation.eval["precision"][:, :, :, 0, -1]
-    of_class = [
-        part[part > -1].mean() if (part > -1).any() else np.nan
-        for k in range(len(CLASSES))
-        for part in (precision[:, :, k], precision[0, :, k], precision[5, :, k])
-    ]
-    return [*np.where(evaluation.stats < 0, np.nan, evaluation.stats), *of_class]
+def matched_by_pycocotools(results: list[ImageResult], evaluation: COCOeval) -> list[list[int]]:
+    """What ``CocoEvaluation.matched_objects`` promises. results: by ascending image_id."""
+    object_index = [i for r in results for i in range(len(r.ground_truth))]
+    position = [(row, i) for row, r in enumerate(results) for i in range(len(r.detections))]
+    matched = [[IGNORED] * len(r.detections) for r in results]
+    for image in filter(None, evaluation.evalImgs):
+        if image["aRng"] == evaluation.params.areaRng[0]:
+            rows = zip(image["dtIds"], image["dtMatches"][0], image["dtIgnore"][0], strict=True)
+            for number, match, ignored in rows:
+                row, column = position[number - 1]
+                index = object_index[int(match) - 1] if match else FALSE_POSITIVE
+                matched[row][column] = IGNORED if ignored else index
+    return matched
 
 
 @some
 @seeds
-def test_the_numbers_are_those_of_pycocotools(seed: int) -> None:
+def test_numbers_and_matches_are_those_of_pycocotools(seed: int) -> None:
     results = hard_results(seed)
-    evaluation, oracle = CocoEvaluation(results, CLASSES), official(results, len(CLASSES))
-    np.testing.assert_allclose(
-        numbers(evaluation.metrics), official_numbers(oracle), rtol=0, atol=1e-12
-    )
+    evaluation, reference = CocoEvaluation(results, CLASSES), pycocotools_metrics(results, CLASSES)
+    assert greatest_difference(evaluation.metrics, reference) < 1e-12
+    assert evaluation.objects == reference.objects
+    drawn_once = ResampledMap(evaluation)(np.ones(len(results), int))
+    assert drawn_once == pytest.approx(reference.map, abs=1e-12, nan_ok=True)
+
+    theirs = run_pycocotools(*coco_input(results, CLASSES))
+    expected = matched_by_pycocotools(results, theirs)
+    assert [matched.tolist() for matched in evaluation.matched_objects] == expected
     curves = np.array(list(evaluation.precision_curves().values())).T
-    expected = oracle.eval["precision"][0, :, :, 0, -1]
-    np.testing.assert_allclose(np.nan_to_num(curves, nan=-1), expected, rtol=0, atol=1e-12)
-
-
-@some
-@seeds
-def test_the_objects_found_are_those_of_pycocotools(seed: int) -> None:
-    results = hard_results(seed)
-    found = CocoEvaluation(results, CLASSES).matched_objects
-    expected = official_matched_objects(results, official(results, len(CLASSES)))
-    assert [f.tolist() for f in found] == expected
-
-
-@some
-@seeds
-def test_every_image_drawn_once_is_the_number_of_pycocotools(seed: int) -> None:
-    results = hard_results(seed)
-    drawn = ResampledMap(CocoEvaluation(results, CLASSES))(np.ones(len(results), int))
-    expected = official_numbers(official(results, len(CLASSES)))[0]
-    assert drawn == pytest.approx(expected, abs=1e-12, nan_ok=True)
+    expected_curves = theirs.eval["precision"][0, :, :, 0, -1]
+    np.testing.assert_allclose(np.nan_to_num(curves, nan=-1), expected_curves, rtol=0, atol=1e-12)
 
 
 @some
 @given(st.integers(0, 10**6), st.sampled_from([0.0, 0.25, 0.3, 0.5, 1.0, 2.0]))
-def test_leaving_out_the_less_sure_needs_no_new_match(seed: int, score: float) -> None:
+def test_leaving_out_the_lower_scores_needs_no_new_match(seed: int, score: float) -> None:
     results = hard_results(seed)
     measured = CocoEvaluation(results, CLASSES).metrics_above(score)
     fresh = CocoEvaluation([r.with_detections(r.detections.above(score)) for r in results], CLASSES)
-    np.testing.assert_array_equal(numbers(measured), numbers(fresh.metrics))
+    assert greatest_difference(measured, fresh.metrics) == 0
 
 
 def test_the_hard_images_hold_what_is_rare() -> None:
@@ -126,12 +122,9 @@ def test_the_hard_images_hold_what_is_rare() -> None:
     }
     boxes = np.concatenate([r.detections.boxes for r in images])
     assert ((boxes[:, 2:] - boxes[:, :2]).prod(axis=1) > 1e10).any()
-    found = np.concatenate([f for s in range(20) for f in _found(s)])
-    assert {-2, -1, 0, 1} <= set(found.tolist())
-
-
-def _found(seed: int) -> list[np.ndarray]:
-    return CocoEvaluation(hard_results(seed), CLASSES).matched_objects
+    evaluations = [CocoEvaluation(hard_results(seed), CLASSES) for seed in range(20)]
+    matched = np.concatenate([m for e in evaluations for m in e.matched_objects])
+    assert {IGNORED, FALSE_POSITIVE, 0, 1} <= set(matched.tolist())
 
 
 def test_pairs_compared_in_small_parts_are_the_same() -> None:

@@ -11,7 +11,7 @@ import pytest
 from evaluation.metrics.coco import CocoEvaluation
 from evaluation.metrics.operating_point import THRESHOLDS, OperatingPoints, Rates, score_threshold
 from evaluation.metrics.results import ImageResult
-from tests.evaluation.metrics.test_coco import CLASSES, random_results, result
+from tests.image_results import CLASSES, random_results, result
 
 
 def points(results: list[ImageResult]) -> OperatingPoints:
@@ -46,12 +46,12 @@ def test_a_second_detection_of_an_object_is_false() -> None:
     assert points([image]).overall(0.5) == Rates(1, 1, 1)
 
 
-def test_a_difficult_object_is_neither_reward_nor_fault() -> None:
+def test_a_difficult_object_does_not_count() -> None:
     image = result(true=[BOX, ELSEWHERE], found=[BOX], scores=[0.9], difficult=[True, False])
     assert points([image]).overall(0.5) == Rates(0, 0, 1)
 
 
-def test_a_wrong_name_is_false_for_the_name_and_missed_for_the_object() -> None:
+def test_a_wrong_class_is_a_false_positive_of_one_and_misses_an_object_of_the_other() -> None:
     image = result(true=[BOX], found=[BOX], scores=[0.9], true_labels=[1], labels=[2])
     classes = points([image]).classes(0.5)
     assert classes == {"ace": Rates(0, 0, 1), "king": Rates(0, 1, 0), "queen": Rates(0, 0, 0)}
@@ -79,17 +79,17 @@ def test_no_threshold_has_a_higher_f1_than_the_recommended_one(seed: int) -> Non
 
 
 def test_of_equally_good_thresholds_the_middle_one_is_recommended() -> None:
-    """Right above 0.8, false below 0.4: 0.41 to 0.8 are all perfect."""
+    """True positives above 0.8, false ones below 0.4: 0.41 to 0.8 are all perfect."""
     image = result(true=[BOX], found=[BOX, ELSEWHERE], scores=[0.801, 0.401])
     assert points([image]).recommended() == pytest.approx(0.6)
 
 
-def test_a_detector_that_is_sure_of_everything_has_a_threshold_too() -> None:
+def test_a_detector_whose_scores_are_all_one_has_a_threshold_too() -> None:
     image = result(true=[BOX], found=[BOX], scores=[1.0])
     assert points([image]).recommended() == pytest.approx(0.52)
 
 
-def test_a_perfect_detector_is_perfect_and_an_empty_one_worth_nothing() -> None:
+def test_a_perfect_detector_has_one_and_an_empty_one_zero() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         perfect, empty = points([result(true=[BOX], found=[BOX])]), points([result(true=[BOX])])

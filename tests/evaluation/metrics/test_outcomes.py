@@ -9,7 +9,7 @@ from evaluation.metrics.coco import CocoEvaluation
 from evaluation.metrics.operating_point import OperatingPoints
 from evaluation.metrics.outcomes import Outcome, confusion_matrix, outcomes
 from evaluation.metrics.results import ImageResult
-from tests.evaluation.metrics.test_coco import CLASSES, random_results, result, with_truth
+from tests.image_results import CLASSES, random_results, result, with_truth
 
 BOX, ELSEWHERE, NOWHERE = [10, 10, 60, 60], [100, 100, 160, 160], [200, 10, 230, 40]
 NEAR = [12, 10, 62, 60]  # IoU 0.92 with BOX
@@ -23,7 +23,7 @@ def matrix(image: ImageResult, threshold: float = 0.5) -> list[list[int]]:
     return confusion_matrix([judged(image, threshold)], len(CLASSES)).tolist()
 
 
-def test_right_confused_missed_and_false_are_told_apart() -> None:
+def test_detections_and_objects_are_each_of_one_kind() -> None:
     image = result(
         true=[BOX, ELSEWHERE, [300, 300, 350, 350]],
         true_labels=[1, 2, 3],
@@ -39,24 +39,24 @@ def test_right_confused_missed_and_false_are_told_apart() -> None:
     assert matrix(image) == [[1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1], [1, 0, 0, 0]]
 
 
-def test_the_right_name_wins_the_object_from_a_surer_wrong_one() -> None:
+def test_the_right_class_takes_the_object_from_a_wrong_one_of_a_higher_score() -> None:
     image = result(true=[BOX], found=[BOX, NEAR], labels=[2, 1], scores=[0.9, 0.6])
     assert matrix(image) == [[1, 0, 0, 0], [0] * 4, [0] * 4, [0, 1, 0, 0]]
 
 
-def test_below_the_threshold_a_right_name_leaves_the_object_to_the_wrong_one() -> None:
+def test_below_the_threshold_the_right_class_leaves_the_object_to_a_wrong_one() -> None:
     image = result(true=[BOX], found=[BOX, NEAR], labels=[2, 1], scores=[0.9, 0.4])
     assert matrix(image) == [[0, 1, 0, 0], [0] * 4, [0] * 4, [0] * 4]
 
 
-def test_of_two_wrong_names_the_surer_one_is_the_confusion() -> None:
+def test_of_two_wrong_classes_the_one_of_the_higher_score_is_the_confusion() -> None:
     image = result(true=[BOX], found=[NEAR, BOX], labels=[2, 3], scores=[0.6, 0.9])
     outcome = judged(image)
     assert outcome.confused.tolist() == [False, True]
     assert outcome.false_positive.tolist() == [True, False]
 
 
-def test_a_wrong_name_takes_the_object_that_it_overlaps_most() -> None:
+def test_a_wrong_class_takes_the_object_of_the_highest_iou() -> None:
     image = result(true=[NEAR, BOX], found=[BOX], labels=[2])
     assert judged(image).confused_object.tolist() == [1]
     assert judged(image).missed.tolist() == [True, False]
@@ -74,10 +74,10 @@ def test_less_than_half_overlap_is_a_miss_and_a_false_detection() -> None:
 
 def test_difficult_objects_and_what_lies_on_them_count_nowhere() -> None:
     alone = result(true=[BOX], found=[BOX], difficult=[True])
-    misnamed = result(true=[BOX], found=[BOX], labels=[2], difficult=[True])
+    confused = result(true=[BOX], found=[BOX], labels=[2], difficult=[True])
     assert matrix(alone) == [[0] * 4] * 4
-    assert matrix(misnamed) == [[0] * 4, [0] * 4, [0] * 4, [0, 1, 0, 0]]
-    assert not judged(misnamed).missed.any()
+    assert matrix(confused) == [[0] * 4, [0] * 4, [0] * 4, [0, 1, 0, 0]]
+    assert not judged(confused).missed.any()
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -103,7 +103,7 @@ def test_images_without_objects_or_detections_are_ordinary() -> None:
     assert confusion_matrix([], 3).sum() == 0
 
 
-def test_a_crowd_excuses_every_detection_of_its_class_that_lies_in_it() -> None:
+def test_every_detection_in_a_crowd_of_its_class_is_ignored() -> None:
     inside = [[x, 10, x + 20, 30] for x in (10, 40, 70)]
     image = result(
         true=[[0, 0, 100, 100], ELSEWHERE],

@@ -1,0 +1,115 @@
+"""pycocotools' own numbers, and the comparison of ours with them."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import io
+import json
+import math
+
+import numpy as np
+import pytest
+from pycocotools.cocoeval import COCOeval
+
+from evaluation.metrics.coco import SUMMARY_ROWS, CocoEvaluation
+from evaluation.metrics.pycocotools_reference import (
+    coco_input,
+    greatest_difference,
+    pycocotools_metrics,
+    run_pycocotools,
+    verified_metrics,
+)
+from evaluation.metrics.results import ImageResult
+from tests.image_results import CLASSES, random_results, result, with_truth
+from utils.errors import UserError
+
+BOX = [10, 10, 60, 60]
+
+
+def test_the_input_is_what_cocos_files_hold() -> None:
+    image = result(7, [BOX, BOX], [[0, 0, 9.5, 8]], [0.25], true_labels=[2, 1], labels=[3])
+    image = with_truth(image, difficult=np.array([False, True]), crowd=np.array([False, True]))
+    truth, detections = coco_input([image], CLASSES)
+    assert json.loads(json.dumps(truth)) == {
+        "images": [{"id": 7}],
+        "categories": [{"id": i + 1, "name": name} for i, name in enumerate(CLASSES)],
+        "annotations": [
+            {"id": i + 1, "image_id": 7, "category_id": 2 - i, "bbox": [10, 10, 50, 50]}
+            | {"area": (2500, -1)[i], "iscrowd": i}
+            for i in (0, 1)
+        ],
+    }
+    assert json.loads(json.dumps(detections)) == [
+        {"image_id": 7, "category_id": 3, "bbox": [0, 0, 9.5, 8], "score": 0.25}
+    ]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_each_class_has_the_numbers_that_it_has_alone(seed: int) -> None:
+    results = random_results(seed)
+    metrics, whole = (
+        pycocotools_metrics(results, CLASSES),
+        run_pycocotools(*coco_input(results, CLASSES)),
+    )
+    assert 0.1 < metrics.map < 0.95
+    assert metrics.summary == tuple(whole.stats)
+    for k, name in enumerate(CLASSES, start=1):
+        with contextlib.redirect_stdout(io.StringIO()):
+            alone = COCOeval(whole.cocoGt, whole.cocoDt, "bbox")
+            alone.params.catIds = [k]
+            alone.evaluate()
+            alone.accumulate()
+            alone.summarize()
+        np.testing.assert_allclose(metrics.class_ap[name], alone.stats[:3], rtol=0, atol=1e-12)
+        shown = sum(int((r.ground_truth.labels == k).sum()) for r in results)
+        assert metrics.objects[name] == shown
+
+
+def test_the_summary_has_the_rows_that_pycocotools_prints() -> None:
+    text = io.StringIO()
+    with contextlib.redirect_stdout(text):
+        run_pycocotools(*coco_input(random_results(0), CLASSES)).summarize()
+    for (kind, iou, area, detections), line in zip(
+        SUMMARY_ROWS, text.getvalue().strip().splitlines(), strict=True
+    ):
+        assert f"({kind})" in line and f"IoU={iou} " in line
+        assert f"area={area:>6s}" in line and f"maxDets={detections:>3d} " in line
+
+
+@pytest.mark.parametrize(
+    "results",
+    [
+        [],
+        [result()],
+        [result(found=[BOX])],
+        [result(true=[BOX])],
+        [result(true=[BOX], found=[BOX], difficult=[True])],
+        [result(true=[BOX], found=[BOX] * 150)],
+        [result(3, [BOX]), result(1, [BOX], [BOX]), result(3, [BOX], [BOX])],
+        random_results(1),
+    ],
+    ids=["no image", "empty", "no object", "no detection", "difficult", "150", "twice", "many"],
+)
+def test_our_numbers_are_verified_in_silence(
+    results: list[ImageResult], capsys: pytest.CaptureFixture[str]
+) -> None:
+    evaluation = CocoEvaluation(results, (*CLASSES, "never shown"))
+    metrics, difference = verified_metrics(evaluation)
+    assert difference < 1e-12 and metrics.objects == evaluation.objects
+    np.testing.assert_allclose(metrics.summary, evaluation.metrics.summary, rtol=0, atol=1e-12)
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("wrong", [0.5, math.nan])
+@pytest.mark.parametrize("field", ["summary", "class_ap"])
+def test_a_number_that_differs_is_an_error(field: str, wrong: float) -> None:
+    evaluation = CocoEvaluation([result(true=[BOX], found=[BOX])], ("ace",))
+    right = evaluation.metrics
+    values = {"summary": (wrong, *right.summary[1:]), "class_ap": {"ace": (1.0, 1.0, wrong)}}
+    evaluation.metrics = dataclasses.replace(right, **{field: values[field]})
+    assert greatest_difference(evaluation.metrics, right) == (
+        math.inf if math.isnan(wrong) else pytest.approx(0.5)
+    )
+    with pytest.raises(UserError, match="pycocotools: its metrics differ from this program's by"):
+        verified_metrics(evaluation)
