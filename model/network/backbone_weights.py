@@ -104,7 +104,7 @@ def _imagenet(model_name: str) -> BackboneWeights:
 def _from_file(path: Path, choice: str) -> BackboneWeights:
     if not path.is_file():
         raise UserError(
-            f"--backbone-weights {choice}: there is no such file; give auto, imagenet, none or the "
+            f"--backbone-weights {choice}: no such file; give auto, imagenet, none or the "
             "path of a state dict."
         )
     return BackboneWeights(_load_state(path, f"--backbone-weights {choice}"), str(path))
