@@ -68,7 +68,7 @@ def launch(config: Config) -> int:
     if config.compile:
         model.compile_network()
     watch = [LowMapDiagnosis(splits, config.score_threshold), LostImages()]
-    callbacks = [*guard, *watch, RunRecorder(run, description, say)]
+    callbacks = [*guard, *watch, RunRecorder(run, description)]
     fit(module, splits, _fit_settings(config, description), run, machine, callbacks, last)
     finish_run(
         run,

@@ -1,8 +1,8 @@
-"""Checkpoints that describe themselves, written whole or not at all.
+"""Checkpoints that describe themselves, written completely or not at all.
 
 ``best.pth`` and ``last.pth`` both hold ``detector`` (what rebuilds the model, as plain values) and
-``weights`` (its averaged weights); ``last.pth`` also holds what a run needs to go on. Tensors and
-plain types only, so that both load with ``weights_only=True``.
+``weights`` (its averaged weights); ``last.pth`` also holds the state that resumes a run. Tensors
+and plain types only, so that both load with ``weights_only=True``.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from __future__ import annotations
 import math
 import os
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,16 +28,16 @@ from utils.errors import UserError
 from utils.safe_load import load_plain
 
 FORMAT_VERSION = 1
-LARGEST_IMAGE_SIZE = 2**15  # pixels; more in a file is damage, and no memory holds it
+LARGEST_IMAGE_SIZE = 2**15  # pixels; a larger value means a damaged file
 
 
 @dataclass(frozen=True)
 class DetectorDescription:
-    """Everything that rebuilds a detector, and where its data was.
+    """Everything that rebuilds a detector, and its data set.
 
     class_names: the K names, label i + 1 is ``class_names[i]``. image_size: pixels of the longer
-    side. trainable_layers: of the backbone, None for all. data: the data set it was trained on,
-    plain values for the floor above.
+    side. trainable_layers: of the backbone, None for all. data: plain values that describe the data
+    set it was trained on.
     """
 
     model_name: str
@@ -47,7 +49,7 @@ class DetectorDescription:
     data: dict[str, Any] = field(default_factory=dict)
 
     def build(self, score_thresh: float = 0.05) -> RetinaNet:
-        """The model as it is before its weights are loaded."""
+        """The model before its weights are loaded."""
         return get_efficient_retinanet(
             num_classes=len(self.class_names) + 1,
             efficientnet_model_name=self.model_name,
@@ -68,11 +70,10 @@ class DetectorDescription:
 class Checkpoint:
     """A loaded checkpoint.
 
-    epoch: counted from 1. metrics: those of its epoch, empty where none were measured.
-    score_threshold: the one that its validation recommended, None where there was none.
-    training: what the run had done by then (``learning_rate``, the peak; ``steps``,
-    ``planned_steps`` and ``warmup_steps``; ``images`` and ``loss`` of the last epoch); empty in a
-    file that does not say.
+    epoch: counted from 1. metrics: those of its epoch, empty without a validation.
+    score_threshold: as its validation recommended, None without one. training: the state of the run
+    (``learning_rate``, the peak; ``steps``, ``planned_steps`` and ``warmup_steps``; ``images`` and
+    ``loss`` of the last epoch); empty in files of older versions.
     """
 
     path: Path
@@ -83,34 +84,48 @@ class Checkpoint:
     score_threshold: float | None = None
     training: dict[str, float] = field(default_factory=dict)
 
-    def threshold(self, asked: float | None = None) -> float:
+    def threshold(self, requested: float | None = None) -> float:
         """The score from which detections are shown: requested, else recommended, else 0.5."""
-        return score_threshold(asked, self.score_threshold)
+        return score_threshold(requested, self.score_threshold)
 
     def build_model(self, score_thresh: float = 0.05) -> RetinaNet:
         """The trained detector, in evaluation mode."""
-        try:
+        with self._readable_misfit():
             model = self.description.build(score_thresh)
             model.load_state_dict(self.weights)
+        return model.eval()
+
+    def load_into(self, model: RetinaNet, *, skip: str | None = None) -> None:
+        """Copy the weights, but those with ``skip`` in their names, into a model of the same kind.
+
+        Raises UserError when they do not fit.
+        """
+        weights = {k: v for k, v in self.weights.items() if skip is None or skip not in k}
+        with self._readable_misfit():
+            model.load_state_dict(weights, strict=False)
+
+    @contextmanager
+    def _readable_misfit(self) -> Iterator[None]:
+        try:
+            yield
         except (RuntimeError, TypeError, ValueError, UserError) as error:
             raise UserError(
                 f"{self.path}: its weights do not fit the {self.description.model_name} it "
                 f"describes ({str(error).splitlines()[-1].strip()}); the file is damaged."
             ) from error
-        return model.eval()
 
-    def refuse_contradictions(self, **asked: Any) -> None:
-        """Raise UserError when a flag says something else than the checkpoint; both are named.
+    def refuse_contradictions(self, **requested: Any) -> None:
+        """Raise UserError when a flag contradicts the checkpoint; both values are named.
 
-        asked: values by the names of ``DetectorDescription``'s fields; None was not asked for.
+        requested: values by the names of ``DetectorDescription``'s fields; None if not given.
         """
-        for name, value in asked.items():
-            own = getattr(self.description, name)
-            if value is not None and value != own:
+        for name, value in requested.items():
+            trained_with = getattr(self.description, name)
+            if value is not None and value != trained_with:
                 flag = "--" + name.removesuffix("_name").replace("_", "-")
                 raise UserError(
-                    f"{flag} {value}: the checkpoint {self.path} was trained with {own}; leave "
-                    "the flag out."
+                    f"{flag} {value}: the checkpoint {self.path} was trained with {trained_with}; "
+                    "leave the flag out."
                 )
 
 
@@ -121,7 +136,7 @@ def load_checkpoint(path: Path, flag: str = "--load") -> Checkpoint:
             f"{flag} {path}: is a folder; give a checkpoint in it, such as {path / 'best.pth'}."
         )
     if not path.is_file():
-        raise UserError(f"{flag} {path}: there is no such file; give a checkpoint (.pth).")
+        raise UserError(f"{flag} {path}: no such file; give a checkpoint (.pth).")
     content = load_plain(
         path,
         f"{flag} {path}: not a checkpoint of plain tensors and values",
@@ -155,13 +170,13 @@ def load_checkpoint(path: Path, flag: str = "--load") -> Checkpoint:
 
 
 def _description(plain: dict[str, Any]) -> DetectorDescription:
-    """Raises ValueError where a value is not what this program writes: the file is untrusted."""
+    """Raises ValueError for values that this program does not write: the file is untrusted."""
     names = plain["class_names"]
     if not isinstance(names, list) or not all(isinstance(n, str) and n for n in names):
-        raise ValueError("class_names is no list of texts")
+        raise ValueError("class_names is not a list of texts")
     if len(set(names)) < len(names):
         raise ValueError("class_names has a name twice")
-    "".join(names).encode("utf-8")  # half a character can be neither printed nor saved
+    "".join(names).encode("utf-8")  # a lone surrogate can be neither printed nor saved
     description = DetectorDescription(**{**plain, "class_names": tuple(names)})
     size, scale = description.image_size, description.anchor_scale
     if type(size) is not int or not 0 < size <= LARGEST_IMAGE_SIZE:
@@ -169,7 +184,7 @@ def _description(plain: dict[str, Any]) -> DetectorDescription:
     if type(scale) not in (int, float) or not 0 < scale < math.inf:
         raise ValueError(f"anchor_scale {scale!r}")
     if not isinstance(description.data, dict):
-        raise ValueError("data is no dictionary")
+        raise ValueError("data is not a dictionary")
     return description
 
 
@@ -188,19 +203,19 @@ def _fraction(value: Any) -> float | None:
 def write_whole(content: Any, path: Path) -> None:
     """``torch.save`` beside ``path``, then rename: the file appears complete or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     try:
-        with open(aside, "wb") as file:
+        with open(temporary, "wb") as file:
             torch.save(content, file)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(aside, path)
+        os.replace(temporary, path)
     finally:
-        aside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 def refuse_to_resume(path: Path, epochs: int) -> None:
-    """Raise UserError unless ``path`` holds a run that can go on, to ``epochs`` epochs in all."""
+    """Raise UserError unless ``path`` holds a run that can be resumed up to ``epochs`` epochs."""
     content = load_plain(
         path,
         f"--resume {path}: not a checkpoint of plain tensors and values",
@@ -209,8 +224,8 @@ def refuse_to_resume(path: Path, epochs: int) -> None:
     )
     if not {"optimizer_states", "epoch"} <= content.keys():
         raise UserError(
-            f"--resume {path}: holds a detector and not what its run needs to go on; give the "
-            "run's folder or its last.pth, or start a new run with -t True -l."
+            f"--resume {path}: holds a detector without the state of its run; give the run's "
+            "folder or its last.pth, or start a new run with -t True -l."
         )
     done = int(content["epoch"]) + 1
     if done > epochs:
@@ -221,10 +236,10 @@ def refuse_to_resume(path: Path, epochs: int) -> None:
 
 
 class WholeCheckpointIO(TorchCheckpointIO):
-    """Lightning's checkpoints, written aside in the same folder and then renamed.
+    """Lightning's checkpoints, written beside their path and then renamed.
 
-    Lightning's own writer goes through the system's temporary folder, and a move from there to
-    another disk is a copy that can be cut short.
+    Lightning's own writer uses the system's temporary folder, and a move from there to another disk
+    is a copy, which may be interrupted.
     """
 
     def save_checkpoint(

@@ -29,7 +29,7 @@ from utils.errors import UserError, did_you_mean
 
 
 class Level(NamedTuple):
-    """One level of the pyramid: where it comes from, its stride and anchor base size in pixels."""
+    """A level of the pyramid: its source, its stride and its anchor base size in pixels."""
 
     source: str
     stride: int
@@ -73,7 +73,7 @@ class EfficientNetPyramid(nn.Module):
 
 
 def make_anchor_generator(anchor_scale: float = 1.0) -> AnchorGenerator:
-    """Nine anchors a location: three scales times three ratios on each level's base size.
+    """Nine anchors per location: three scales times three ratios on each level's base size.
 
     anchor_scale multiplies every base size, for objects or inputs smaller than usual.
     """
@@ -102,7 +102,7 @@ def get_efficient_retinanet(
     baseline (five levels).
     trainable_backbone_layers: 0 (all frozen) to 6 (5 for the baseline), counted from the deepest;
     by default all. Without pretrained weights everything trains.
-    score_thresh: detections below are thrown away; keep it low when measuring mAP.
+    score_thresh: lower-scoring detections are dropped; keep it low when measuring mAP.
     backbone_weights: ``auto``, ``imagenet``, ``none`` or a path, see ``find_backbone_weights``, or
     what that function returned.
     image_size: the longer side, in pixels, to which the model scales its input.
@@ -113,8 +113,8 @@ def get_efficient_retinanet(
     The model takes a list of float images (3, H, W) in 0..1 and, in training, a list of targets
     (``boxes`` float (N, 4) xyxy pixels, ``labels`` int64 (N,)). It returns losses
     (``classification``, ``bbox_regression``) in training and detections (``boxes`` (M, 4) xyxy in
-    pixels of the image given, ``scores``, ``labels``) in evaluation.
-    Raises UserError for an unknown name or weights that cannot be had.
+    pixels of the original image, ``scores``, ``labels``) in evaluation.
+    Raises UserError for an unknown name or weights that are not available.
     """
     if efficientnet_model_name not in MODEL_NAMES:
         raise UserError(
@@ -140,7 +140,7 @@ def get_efficient_retinanet(
         if frozen_norm:
             freeze_batch_norms(network)
         else:
-            _quicken_batch_norms(network)
+            _shorten_batch_norm_memory(network)
         backbone = EfficientNetPyramid(EfficientNetBody(network, trainable))
         anchors = make_anchor_generator(anchor_scale)
     model = BatchedRetinaNet(
@@ -151,41 +151,41 @@ def get_efficient_retinanet(
         score_thresh=score_thresh,
         detections_per_img=100,
     )
-    own = model.transform
-    model.transform = LongerSideTransform(image_size, own.image_mean, own.image_std)
+    mean, std = model.transform.image_mean, model.transform.image_std
+    model.transform = LongerSideTransform(image_size, mean, std)
     return model.to(memory_format=torch.channels_last)
 
 
-def _quicken_batch_norms(network: nn.Module) -> None:
-    """Let running statistics follow within tens of steps.
+def _shorten_batch_norm_memory(network: nn.Module) -> None:
+    """Let running statistics follow the batches within tens of steps.
 
-    The package's momentum of 0.01 is meant for hundreds of epochs of ImageNet. In a run of a few
-    hundred steps its statistics are still those of the random start, and evaluation fails.
+    The package's momentum of 0.01 is meant for hundreds of epochs of ImageNet. After a few hundred
+    steps its statistics are still those of the random start, and evaluation fails.
     """
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = BATCH_NORM_MOMENTUM
 
 
-def _check_trainable_layers(asked: int | None, layers: int, weights: BackboneWeights) -> int:
-    if asked is None:
+def _check_trainable_layers(requested: int | None, layers: int, weights: BackboneWeights) -> int:
+    if requested is None:
         return layers
-    if not 0 <= asked <= layers:
+    if not 0 <= requested <= layers:
         raise UserError(
-            f"--trainable-layers {asked}: expected 0 (frozen backbone) to {layers} (all of it)."
+            f"--trainable-layers {requested}: expected 0 (frozen backbone) to {layers} (all of it)."
         )
-    if asked < layers and not weights.pretrained:
+    if requested < layers and not weights.pretrained:
         warnings.warn(
-            f"trainable_backbone_layers={asked} has no effect without pretrained weights: a frozen "
-            "random backbone learns nothing, so all of it trains.",
+            f"trainable_backbone_layers={requested} has no effect without pretrained weights: a "
+            "frozen random backbone learns nothing, so all of it trains.",
             stacklevel=3,
         )
         return layers
-    return asked
+    return requested
 
 
 def describe_parameters(model: nn.Module) -> str:
-    """Parameters in all and trainable, and the memory that the weights take."""
+    """Number of parameters, of trainable ones, and the size of the weights in memory."""
     total = sum(p.numel() for p in model.parameters())
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
     megabytes = sum(t.numel() * t.element_size() for t in model.state_dict().values()) / 1e6

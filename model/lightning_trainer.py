@@ -32,7 +32,7 @@ class NonFiniteLoss(Exception):
 
 
 class Timer:
-    """Images a second; the first batch, which warms the machine up, counts only if alone."""
+    """Images per second; the first batch, a warm-up, counts only if there is no other."""
 
     def __init__(self) -> None:
         self.batches: list[tuple[int, float]] = []
@@ -53,7 +53,7 @@ class Timer:
 
 
 def _finish_queue(device: torch.device) -> None:
-    # A GPU works on after the call returned; a time read before it is done measures nothing.
+    # A GPU still computes after the call returned.
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
@@ -64,8 +64,8 @@ class DetectorModule(pl.LightningModule):
     model: ours, see ``get_efficient_retinanet``. class_names: the K names, label i + 1 is
     ``class_names[i]``. description: plain values that rebuild the model, stored in checkpoints.
     validation_loss: whether a validation measures the losses too.
-    After a validation ``evaluation``, its ``results`` (one an image) and ``metrics``, and
-    ``score_threshold`` (of the highest F1, None where nothing was found) are those of its images.
+    After a validation ``evaluation``, its ``results`` (one per image) and ``metrics``, and
+    ``score_threshold`` (of the highest F1, None without detections) are those of its images.
     The batches hold uint8 images (3, H, W).
     """
 
@@ -91,7 +91,7 @@ class DetectorModule(pl.LightningModule):
         self.metrics: CocoMetrics | None = None
         self.score_threshold: float | None = None
         self.evaluation = CocoEvaluation([], class_names)
-        self.images_an_epoch = self.planned_steps = 0
+        self.images_per_epoch = self.planned_steps = 0
         self._results: list[ImageResult] = []
         self._timer = Timer()
         self._detector: Detector | None = None  # during a validation
@@ -103,12 +103,12 @@ class DetectorModule(pl.LightningModule):
 
     @property
     def results(self) -> list[ImageResult]:
-        """Of the last validation, one an image."""
+        """Of the last validation, one per image."""
         return self.evaluation.results
 
     def on_train_start(self) -> None:
-        # Lightning keeps the modes it finds, and whoever had the model before may have left it in
-        # evaluation mode; the average is only ever evaluated.
+        # Lightning keeps the modes, and a caller may have left the model in evaluation mode; the
+        # average is only ever evaluated.
         self.model.train()
         self.average.eval()
         if int(self.average.n_averaged) == 0:
@@ -116,8 +116,8 @@ class DetectorModule(pl.LightningModule):
             self.average.update_parameters(self.model)
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        # Drop-connect's randomness follows from (seed, step), whatever drew numbers in between: a
-        # resumed run repeats an uninterrupted one.
+        # Drop-connect depends on (seed, step) alone, so that a resumed run equals an uninterrupted
+        # one.
         torch.manual_seed((self.recipe.seed << 32) + self.global_step)
 
     def training_step(self, batch: tuple[list[Tensor], list[Any]], batch_idx: int) -> Tensor | None:
@@ -137,13 +137,13 @@ class DetectorModule(pl.LightningModule):
             batch_size=len(images),
         )
         self.log("learning_rate", rate)
-        # Short names for the progress bar, which has to fit a line.
+        # Short names, so that the progress bar fits a line.
         brief = {"cls": values["classification"], "box": values["bbox_regression"], "lr": rate}
         self.log_dict(brief, prog_bar=True, logger=False)
         return loss
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        self.images_an_epoch = len(batch[0]) + (self.images_an_epoch if batch_idx else 0)
+        self.images_per_epoch = len(batch[0]) + (self.images_per_epoch if batch_idx else 0)
         self.average.update_parameters(self.model)
 
     def on_validation_start(self) -> None:
@@ -167,7 +167,7 @@ class DetectorModule(pl.LightningModule):
 
     @property
     def images_per_second(self) -> float:
-        """Of the validation so far: model and post-processing, without loading."""
+        """Of the validation: model and post-processing, without loading."""
         return self._timer.rate
 
     def on_validation_epoch_end(self) -> None:
@@ -184,14 +184,14 @@ class DetectorModule(pl.LightningModule):
         optimizer = torch.optim.AdamW(
             parameter_groups(self.model, self.recipe),
             lr=self.recipe.learning_rate,
-            # All weights in one kernel. In mixed precision Lightning refuses to clip gradients for
-            # it; None leaves the choice to torch, where False would be the slowest on a card.
+            # All weights in one kernel. Lightning cannot clip gradients with it in mixed precision;
+            # None leaves the choice to torch, False would be the slowest on a GPU.
             fused=True if self.trainer.precision == "32-true" else None,
         )
         total = self.planned_steps = int(self.trainer.estimated_stepping_batches)
         warmup = min(self.recipe.warmup_steps, total // 2)
-        # The slope stays what was asked for: random weights that are pushed up to the full rate
-        # within a few steps blow up. A run too short for its warm-up never reaches the peak.
+        # The slope stays as requested: random weights diverge if the rate rises within a few steps.
+        # A run too short for its warm-up never reaches the peak.
         peak = warmup / self.recipe.warmup_steps if self.recipe.warmup_steps else 1.0
         schedule = torch.optim.lr_scheduler.LambdaLR(
             optimizer, lambda step: peak * warmup_cosine(step, warmup, total)
@@ -211,13 +211,13 @@ class DetectorModule(pl.LightningModule):
         checkpoint["training"] = self.training_facts()
 
     def training_facts(self) -> dict[str, float]:
-        """What this training has done and will do, for a checkpoint; see ``Checkpoint``."""
+        """The state of the run, for a checkpoint; see ``Checkpoint.training``."""
         return {
             "learning_rate": self.recipe.learning_rate,
             "steps": self.global_step,
             "planned_steps": self.planned_steps,
             "warmup_steps": self.recipe.warmup_steps,
-            "images": self.images_an_epoch,
+            "images": self.images_per_epoch,
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:

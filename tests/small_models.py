@@ -1,4 +1,4 @@
-"""Detectors for tests: small pictures and random weights, but outputs that depend on the input."""
+"""Detectors for tests: small images and random weights, but outputs that depend on the input."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def build(
     )
 
 
-def enliven(model: RetinaNet, spread: float = 0.1) -> RetinaNet:
-    """In evaluation mode, with batch statistics of noise and a head that tells places apart.
+def with_varied_outputs(model: RetinaNet, spread: float = 0.1) -> RetinaNet:
+    """In evaluation mode, with batch statistics of noise and scores that depend on the location.
 
-    A fresh random network shrinks its signal to nothing and gives every anchor one score.
+    The signal vanishes in a new random network, and every anchor has the same score.
     """
     norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
     momenta = [norm.momentum for norm in norms]
@@ -49,6 +49,9 @@ def enliven(model: RetinaNet, spread: float = 0.1) -> RetinaNet:
     return model.eval()
 
 
+enliven = with_varied_outputs
+
+
 def pictures(*sizes: tuple[int, int]) -> list[Tensor]:
     """Float noise in 0..1, of these heights and widths."""
     return [torch.rand(3, height, width) for height, width in sizes]
@@ -62,10 +65,10 @@ def target(*boxes: Sequence[float], label: int = 1) -> dict[str, Tensor]:
 
 
 def assert_same_detections(
-    found: Sequence[dict[str, Tensor]], expected: Sequence[dict[str, Tensor]]
+    ours: Sequence[dict[str, Tensor]], expected: Sequence[dict[str, Tensor]]
 ) -> None:
-    assert len(found) == len(expected)
-    for one, other in zip(found, expected, strict=True):
+    assert len(ours) == len(expected)
+    for one, other in zip(ours, expected, strict=True):
         assert len(one["scores"]) == len(other["scores"]) > 0
         torch.testing.assert_close(one["labels"], other["labels"])
         torch.testing.assert_close(one["scores"], other["scores"], rtol=1e-5, atol=1e-5)

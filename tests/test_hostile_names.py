@@ -168,7 +168,7 @@ def test_a_run_of_hostile_names_logs_none_of_them_and_its_checkpoint_keeps_them(
         limit_train_batches=1,
         log_every_n_steps=1,
         logger=TensorBoardLogger(tmp_path, name="", version=""),
-        callbacks=[RunRecorder(tmp_path, description, say)],
+        callbacks=[RunRecorder(tmp_path, description)],
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,

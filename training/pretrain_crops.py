@@ -70,8 +70,7 @@ def pretrain_on_crops(
         budget,
         mean=model.transform.image_mean,
         std=model.transform.image_std,
-        turn=plan.max_rotation,
-        say=say,
+        max_rotation=plan.max_rotation,
     )
     trainer = _make_trainer(budget, machine, callbacks)
     with readable_failures():

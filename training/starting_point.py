@@ -9,7 +9,6 @@ from model.efficient_retinanet import get_efficient_retinanet
 from model.network.backbone_weights import find_backbone_weights
 from model.network.retinanet import BatchedRetinaNet
 from utils.console import say
-from utils.errors import UserError
 
 
 def new_detector(
@@ -42,20 +41,14 @@ def load_start(model: BatchedRetinaNet, start: Checkpoint, class_names: tuple[st
 
     Raises UserError where they do not fit.
     """
-    weights = dict(start.weights)
-    if start.description.class_names != class_names:
-        for name in [n for n in weights if "classification_head.cls_logits." in n]:
-            del weights[name]
+    classes = start.description.class_names
+    if classes == class_names:
+        start.load_into(model)
+    else:
         say(
             "note",
-            f"the checkpoint's classes are {', '.join(start.description.class_names)}: "
-            "the layer that names classes starts anew",
+            f"the checkpoint's classes are {', '.join(classes)}: the layer that names classes "
+            "starts anew",
         )
-    try:
-        model.load_state_dict(weights, strict=False)
-    except RuntimeError as error:
-        raise UserError(
-            f"--load {start.path}: its weights do not fit the {start.description.model_name} it "
-            f"describes ({str(error).splitlines()[-1].strip()}); the file is damaged."
-        ) from error
+        start.load_into(model, skip="classification_head.cls_logits.")
     say("weights", f"from {start.path}, epoch {start.epoch}")

@@ -14,36 +14,36 @@ import torch.nn.functional as F
 
 from utils.errors import UserError
 
-# In fp32 a processor computes the 3x3 convolutions with a quarter of the multiplications, and is
-# about three times as fast for it (``model.cpu.winograd``); in bf16 it does without.
+# In fp32 on a CPU the 3x3 convolutions of the heads take a quarter of the multiplications and about
+# a third of the time (``model.cpu.winograd``); in bf16 they do not.
 LEAST_BF16_SPEEDUP = 3.0
 
 
-def choose_device(asked: str | None) -> torch.device:
-    """``cuda`` or ``cpu`` as asked for; by default cuda where there is one.
+def choose_device(requested: str | None) -> torch.device:
+    """``cuda`` or ``cpu`` as requested; by default cuda where it is available.
 
-    Raises UserError when cuda is asked for and there is none: a run that silently went on the CPU
+    Raises UserError when cuda is requested and not available: a run that silently used the CPU
     would take days.
     """
-    if asked == "cuda" and not torch.cuda.is_available():
+    if requested == "cuda" and not torch.cuda.is_available():
         reason = (
             "this PyTorch was built without CUDA"
             if torch.version.cuda is None
             else "PyTorch finds no usable card or driver"
         )
         raise UserError(f"--device cuda: {reason}; give --device cpu, or leave the flag out.")
-    name = asked or ("cuda" if torch.cuda.is_available() else "cpu")
+    name = requested or ("cuda" if torch.cuda.is_available() else "cpu")
     return torch.device(name)
 
 
-def choose_precision(asked: str, device: torch.device) -> str:
-    """``fp32`` or ``bf16``; ``auto`` takes bf16 where the hardware is the faster for it.
+def choose_precision(requested: str, device: torch.device) -> str:
+    """``fp32`` or ``bf16``; ``auto`` takes bf16 where the hardware is faster in it.
 
-    A card is asked whether it has instructions for it. A processor that has them may still be
-    slower with them, and is measured.
+    A card is if it has instructions for it. A CPU that has them may still be slower with them, and
+    is measured.
     """
-    if asked != "auto":
-        return asked
+    if requested != "auto":
+        return requested
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
     is_faster = _cpu_computes_bf16() and bf16_speedup() > LEAST_BF16_SPEEDUP
@@ -52,7 +52,7 @@ def choose_precision(asked: str, device: torch.device) -> str:
 
 @torch.inference_mode()
 def bf16_speedup() -> float:
-    """How many times as fast as in fp32 the processor convolves in bf16; takes some 100 ms."""
+    """How many times as fast as in fp32 the CPU convolves in bf16; takes about 100 ms."""
     shortest = {}
     for dtype in (torch.float32, torch.bfloat16):
         weight = torch.zeros(256, 256, 3, 3, dtype=dtype)
@@ -67,9 +67,9 @@ def bf16_speedup() -> float:
 
 
 def _cpu_computes_bf16() -> bool:
-    # PyTorch has no public question for it, and may rename these.
-    questions = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    return any(getattr(torch.cpu, name, lambda: False)() for name in questions)
+    # PyTorch has no public functions for this, and may rename these.
+    names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, name, lambda: False)() for name in names)
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class Machine:
 
     @classmethod
     def choose(cls, device: str | None, precision: str) -> Machine:
-        """From the flags. Raises UserError when the device is not there."""
+        """From the flags. Raises UserError when the device is not available."""
         chosen = choose_device(device)
         return cls(chosen, choose_precision(precision, chosen))
 
@@ -103,8 +103,8 @@ class Machine:
         }
 
 
-# Of control groups, version 2 and 1: the folder; the files of a container's limit and of what it
-# uses, in bytes; and which line of memory.stat says how much of that are files it can let go of.
+# Control groups, version 2 and 1: the folder; the files of a container's memory limit and usage, in
+# bytes; and the line of memory.stat with the part of the usage that is reclaimable file cache.
 CONTAINERS = (
     ("/sys/fs/cgroup", "memory.max", "memory.current", "inactive_file"),
     (
@@ -117,14 +117,14 @@ CONTAINERS = (
 
 
 def available_memory() -> int:
-    """Bytes that can be had without swapping and within a container's limit."""
+    """Bytes that can be allocated without swapping and within a container's limit."""
     available = psutil.virtual_memory().available
     for folder, limit, used, files in CONTAINERS:
         try:
             left = int(Path(folder, limit).read_text()) - int(Path(folder, used).read_text())
             statistics = Path(folder, "memory.stat").read_text().split()
             left += int(dict(zip(statistics[::2], statistics[1::2], strict=False)).get(files, 0))
-        except (OSError, ValueError):  # not there, or "max": no limit
+        except (OSError, ValueError):  # no such file, or "max": no limit
             continue
         available = min(available, max(0, left))
     return available

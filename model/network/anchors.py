@@ -1,4 +1,4 @@
-"""Anchors that stay where they are, made once for each shape."""
+"""Anchors in whole float32 precision, made once per shape."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from torchvision.models.detection.image_list import ImageList
 
 
 class Float32AnchorGenerator(AnchorGenerator):
-    """Torchvision's generator, in float32, which remembers the anchors of the last few shapes.
+    """Torchvision's generator, in float32, with a cache of the anchors of the last few shapes.
 
     Torchvision takes the dtype of the feature maps, and bfloat16 counts whole pixels only up to
-    256: at larger images the anchors of a bf16 run would lie up to some pixels off.
+    256: in larger images the anchors of a bf16 run would be a few pixels off.
     """
 
-    SHAPES_KEPT = 16
+    CACHED_SHAPES = 16
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
-        self._made: dict[Any, Tensor] = {}
+        self.cache: dict[Any, Tensor] = {}
 
     def forward(self, image_list: ImageList, feature_maps: list[Tensor]) -> list[Tensor]:
-        """float32 (A, 4), xyxy, for each image: one tensor, which nobody may change."""
+        """float32 (A, 4), xyxy, of each image: one shared tensor, not to be modified."""
         maps = tuple(tuple(m.shape[-2:]) for m in feature_maps)
         key = (tuple(image_list.tensors.shape[-2:]), maps, feature_maps[0].device)
-        if key not in self._made:
-            if len(self._made) >= self.SHAPES_KEPT:
-                self._made.clear()
-            # What an inference made first may be needed by a training.
+        if key not in self.cache:
+            if len(self.cache) >= self.CACHED_SHAPES:
+                self.cache.clear()
+            # Anchors made during inference may be needed in training later.
             with torch.inference_mode(False):
-                self._made[key] = super().forward(image_list, feature_maps)[0]
-        return [self._made[key]] * len(image_list.image_sizes)
+                self.cache[key] = super().forward(image_list, feature_maps)[0]
+        return [self.cache[key]] * len(image_list.image_sizes)
 
     def set_cell_anchors(self, dtype: torch.dtype, device: torch.device) -> None:
         super().set_cell_anchors(torch.float32, device)

@@ -19,15 +19,15 @@ from torchvision.models import ResNet50_Weights
 from utils.errors import UserError
 from utils.safe_load import load_plain
 
-CONNECT_TIMEOUT = 3.0  # seconds before `auto` takes a silent network for none
+CONNECT_TIMEOUT = 3.0  # seconds after which `auto` gives up on the network
 
 
 @dataclass(frozen=True)
 class BackboneWeights:
-    """state: the state dict without the classifier, or None where there is nothing to load.
+    """state: the state dict without the classifier, or None to load nothing.
 
-    origin: what to tell the user, e.g. "ImageNet" or a path. pretrained: whether the backbone has
-    learned something, so that parts of it may be frozen.
+    origin: for messages, e.g. "ImageNet" or a path. pretrained: whether the backbone has
+    been trained, so that parts of it may be frozen.
     """
 
     state: dict[str, Tensor] | None
@@ -36,17 +36,17 @@ class BackboneWeights:
 
 
 RANDOM_WEIGHTS = BackboneWeights(None, "random numbers", pretrained=False)
-# The whole detector's weights follow, the backbone's among them.
+# The weights of the whole detector are loaded afterwards.
 WEIGHTS_FOLLOW = BackboneWeights(None, "a checkpoint")
 
 
 def find_backbone_weights(model_name: str, choice: str) -> BackboneWeights:
-    """The weights that ``choice`` asks for.
+    """The weights of a choice.
 
     choice: ``imagenet`` (the package's own file, from the cache or downloaded), ``none``, the path
     of a state dict, or ``auto``: ImageNet where it is cached or reachable, else random weights with
     a warning that says what this means for the result.
-    Raises UserError when ``imagenet`` or a path is asked for and cannot be had.
+    Raises UserError when ``imagenet`` or a path is requested and not available.
     """
     if choice == "none":
         return RANDOM_WEIGHTS
@@ -65,19 +65,19 @@ def find_backbone_weights(model_name: str, choice: str) -> BackboneWeights:
     warnings.warn(
         f"No ImageNet weights for {model_name} ({reason}): the backbone starts from random "
         "weights, needs many more epochs and ends with a lower mAP on a small data set. "
-        f"With a network, or with the file at {cached_file(url)}, they are used by themselves.",
+        f"With a network, or with the file at {cached_file(url)}, they are used automatically.",
         stacklevel=2,
     )
     return RANDOM_WEIGHTS
 
 
 def imagenet_url(model_name: str) -> str:
-    """The address the backbone's own package downloads from."""
+    """The address from which the backbone's package downloads."""
     return ResNet50_Weights.IMAGENET1K_V1.url if model_name == "resnet50" else url_map[model_name]
 
 
 def cached_file(url: str) -> Path:
-    """Where torch.hub keeps what it downloaded from ``url``."""
+    """Where torch.hub caches the download of ``url``."""
     return Path(torch.hub.get_dir()) / "checkpoints" / Path(urlparse(url).path).name
 
 
@@ -127,13 +127,13 @@ def load_into(network: torch.nn.Module, weights: BackboneWeights, model_name: st
     """Copy the weights into the network; raises UserError naming what does not fit."""
     if weights.state is None:
         return
-    own = network.state_dict()
+    expected = network.state_dict()
     wrong = [
         name
-        for name in {**own, **weights.state}
-        if name not in own
+        for name in {**expected, **weights.state}
+        if name not in expected
         or (name not in weights.state and not name.endswith("num_batches_tracked"))
-        or (name in weights.state and weights.state[name].shape != own[name].shape)
+        or (name in weights.state and weights.state[name].shape != expected[name].shape)
     ]
     if wrong:
         raise UserError(

@@ -24,8 +24,8 @@ FIRST_TAPPED_STAGE = 3
 class EfficientNetBody(nn.Module):
     """The convolutional part of an EfficientNet, tapped after six of its stages.
 
-    The private attributes of ``efficientnet_pytorch.EfficientNet`` are touched here and nowhere
-    else. A *layer* is the stretch from one tap to the next; the first one includes the stem.
+    The private attributes of ``efficientnet_pytorch.EfficientNet`` are used only here.
+    A *layer* is what lies between two taps; the first one includes the stem.
 
     network: built with ``image_size=None`` and ``include_top=False``.
     trainable_layers: how many layers, counted from the deepest, are trained, 0 to 6; None for
@@ -46,7 +46,7 @@ class EfficientNetBody(nn.Module):
         self.train()
 
     def _find_stage_ends(self) -> list[int]:
-        """For each MBConv stage the index behind its last block."""
+        """The index after the last block of each MBConv stage."""
         ends, end = [], 0
         for stage in self.network._blocks_args:
             end += round_repeats(stage.num_repeat, self.network._global_params)
@@ -72,9 +72,9 @@ class EfficientNetBody(nn.Module):
         return self
 
     def fold_batch_norms(self) -> None:
-        """Let the convolutions do the batch norms' work; for inference only.
+        """Make the batch norms part of the convolutions before them; for inference only.
 
-        What a module multiplies and adds after a convolution can be part of its weights.
+        Factors and offsets after a convolution can be part of its weights and its bias.
         """
         net = self.network
         if isinstance(net._bn0, nn.Identity):
@@ -89,7 +89,7 @@ class EfficientNetBody(nn.Module):
 
     def forward(self, images: Tensor) -> OrderedDict[str, Tensor]:
         """images: float (B, 3, H, W), normalised. Returns six maps "0" to "5", shallow to deep."""
-        # Training depthwise convolutions on a CPU is slower in bfloat16 than in float32.
+        # On a CPU depthwise convolutions train slower in bfloat16 than in float32.
         no_autocast = self.training and images.device.type == "cpu"
         with torch.autocast("cpu", enabled=False) if no_autocast else nullcontext():
             return self._forward(images)
@@ -111,10 +111,9 @@ class EfficientNetBody(nn.Module):
 
 
 def _mbconv(block: MBConvBlock, x: Tensor, drop_rate: float) -> Tensor:
-    """A block of Tan and Le: widen, convolve each channel, weigh the channels, narrow.
+    """A block of Tan and Le: expansion, depthwise convolution, squeeze-and-excitation, projection.
 
-    What the package's own forward computes, with its activation fused and thus exportable, and kept
-    for the way back in one piece with the norm before it.
+    Computes what the package's forward does, with norm and activation in one (``normed_swish``).
     """
     out = x
     if hasattr(block, "_expand_conv"):
@@ -145,9 +144,9 @@ def _depthwise(convolution: nn.Conv2d, x: Tensor) -> Tensor:
 
 
 def _folded(convolution: nn.Conv2d, norm: Any) -> tuple[nn.Conv2d, nn.Module]:
-    """norm: batch norm, frozen or not. Returns a convolution that does both, and nothing."""
+    """norm: batch norm, frozen or not. Returns a convolution that does both, and an identity."""
     both = copy.copy(convolution)
-    both._parameters = dict(convolution._parameters)  # the old one keeps its weights
+    both._parameters = dict(convolution._parameters)  # the original keeps its weights
     both.weight, both.bias = fuse_conv_bn_weights(
         convolution.weight,
         convolution.bias,

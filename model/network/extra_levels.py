@@ -11,8 +11,8 @@ class ExtraLevels(LastLevelP6P7):
     """Torchvision's P6 and P7; on a CPU always in the dtype of their weights.
 
     On a map of a single location, as small images have it here, the bfloat16 gradient of a stride-2
-    convolution on a CPU (torch 2.15, oneDNN) is whatever lay in memory: up to 1e27, at times nan.
-    These levels are so small that float32 costs nothing.
+    convolution on a CPU (torch 2.15, oneDNN) is uninitialised memory: up to 1e27, sometimes nan.
+    These levels are so small that float32 costs no time.
     """
 
     def forward(

@@ -17,7 +17,7 @@ class FrozenBatchNorm2d(TorchvisionFrozenBatchNorm2d):
 
 
 def freeze_batch_norms(module: nn.Module) -> None:
-    """Replace every ``nn.BatchNorm2d`` below ``module`` by its frozen twin, weights and all.
+    """Replace every ``nn.BatchNorm2d`` in ``module`` by a frozen one with its weights.
 
     For pretrained weights only: a random network with frozen norm does not train
     (https://github.com/facebookresearch/detectron2/issues/914).

@@ -1,4 +1,4 @@
-"""Scaling, normalising and batching the pictures that a detector is given."""
+"""Scaling, normalising and batching a detector's input images."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ class LongerSideTransform(GeneralizedRCNNTransform):
     """Torchvision's input transform with a resize that does not alias, a batch at a time.
 
     The longer side becomes ``image_size`` pixels. Torchvision interpolates bilinearly without
-    averaging, which loses small marks of pictures much larger than ``image_size`` and makes them
-    look unlike the training crops. An image that has the size already is left untouched.
+    averaging, which loses small details of images much larger than ``image_size``. An image that
+    has the size already is left untouched.
 
-    Pictures may come as uint8, a quarter of the bytes of float32 on their way to a device.
+    Images may be uint8, which takes a quarter of the time of float32 to a device.
     """
 
     def __init__(self, image_size: int, image_mean: list[float], image_std: list[float]) -> None:
@@ -35,12 +35,12 @@ class LongerSideTransform(GeneralizedRCNNTransform):
         Returns the normalised batch, float32, channels last, its sides multiples of 32, and the
         targets.
         """
-        given: Sequence[Any] = [None] * len(images) if targets is None else targets
-        resized = [self.resize(*pair) for pair in zip(images, given, strict=True)]
-        scaled = [image for image, _ in resized]
-        sizes = [(image.shape[-2], image.shape[-1]) for image in scaled]
-        own = None if targets is None else [target for _, target in resized]
-        return ImageList(self._batch(scaled), sizes), own
+        pairs = zip(images, [None] * len(images) if targets is None else targets, strict=True)
+        resized = [self.resize(image, target) for image, target in pairs]
+        batch = [image for image, _ in resized]
+        sizes = [(image.shape[-2], image.shape[-1]) for image in batch]
+        scaled = None if targets is None else [target for _, target in resized]
+        return ImageList(self._batch(batch), sizes), scaled
 
     def normalize(self, image: Tensor) -> Tensor:
         """image: (..., 3, H, W), uint8 or float in 0..1."""
@@ -69,12 +69,13 @@ class LongerSideTransform(GeneralizedRCNNTransform):
             stacked = torch.stack([unit_range(image) for image in images])
             batch[..., :rows, :columns] = self.normalize(stacked)
         else:
-            for place, image in zip(batch, images, strict=True):
-                place[:, : image.shape[-2], : image.shape[-1]] = self.normalize(image)
+            for padded, image in zip(batch, images, strict=True):
+                padded[:, : image.shape[-2], : image.shape[-1]] = self.normalize(image)
         return batch
 
 
 def unit_range(image: Tensor) -> Tensor:
+    """image: uint8 or float in 0..1. Returns float in 0..1."""
     return image.float() / 255 if image.dtype == torch.uint8 else image
 
 

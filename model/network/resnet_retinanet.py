@@ -17,7 +17,7 @@ from model.network.extra_levels import ExtraLevels
 from model.network.frozen_batch_norm import freeze_batch_norms
 
 RESNET_LAYERS = ("layer4", "layer3", "layer2", "layer1", "stem")
-# Torchvision truncates its anchor sizes to whole pixels; the baseline keeps them so.
+# Truncated to whole pixels, as torchvision does.
 ANCHOR_SIZES = tuple(
     (x, int(x * 2 ** (1 / 3)), int(x * 2 ** (2 / 3))) for x in (32, 64, 128, 256, 512)
 )

@@ -17,9 +17,9 @@ from model.network.post_processing import PostProcessing
 class BatchedRetinaNet(RetinaNet):
     """Torchvision's RetinaNet, with the same weights, losses and detections.
 
-    Torchvision matches, weighs and selects image by image and level by level, and waits for the
-    device dozens of times an image. Here a step of training never waits, and a batch of detections
-    a few times. In evaluation only images of one size share a forward pass, see
+    Torchvision matches anchors, computes losses and selects detections image by image and level by
+    level, and waits for the GPU dozens of times per image. Here a training step never waits, and a
+    batch of detections a few times. In evaluation only images of one size share a forward pass, see
     ``losses_and_detections``.
     """
 
@@ -28,7 +28,7 @@ class BatchedRetinaNet(RetinaNet):
     ) -> Any:
         """images: (3, H, W), uint8 or float in 0..1. See ``get_efficient_retinanet``.
 
-        Raises ValueError for boxes without area that lie on the CPU; a card is not waited for.
+        Raises ValueError for boxes without area on the CPU; a check would wait for a GPU.
         """
         if not self.training:
             return losses_and_detections(self, images, None)[1]
@@ -39,15 +39,16 @@ class BatchedRetinaNet(RetinaNet):
         features = list(self.backbone(batch.tensors).values())
         (anchors, *_) = self.anchor_generator(batch, features)
         objects, matches = self._match(scaled, anchors)
-        # Which anchors stand for an object follows from the boxes alone, and only those count.
+        # Which anchors are matched to an object follows from the boxes alone; only their box
+        # regression has a loss.
         outputs = self.head(features, matches >= 0)
         return retinanet_losses(outputs, anchors, objects, matches)
 
     def compile_network(self, backend: str = "inductor") -> None:
-        """Have torch.compile make kernels of backbone and head when they are first used.
+        """Compile backbone and head with torch.compile when they are first used.
 
-        Names of the weights stay, and a copy of the model is not compiled. What is around the
-        network is small, and its shapes depend on the objects. backend: torch.compile's.
+        The names of the weights stay, and a copy of the model is not compiled. The rest is small,
+        and its shapes depend on the objects. backend: torch.compile's.
         """
         self.backbone.compile(backend=backend)
         self.head.compile(backend=backend)

@@ -1,14 +1,14 @@
-"""Crop pre-training: the backbone first learns to tell the objects' own crops apart.
+"""Crop pre-training: the backbone first learns to classify crops of the objects.
 
-From random weights on a few hundred pictures a detector finds objects long before it can name
-them. A classifier on their crops learns the names in minutes; the detector then starts from its
-backbone.
+From random weights and a few hundred images a detector learns to localise objects long before it
+can classify them. A classifier of their crops learns that in minutes; the detector then starts from
+its backbone.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytorch_lightning as pl
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
 from model.training.recipe import warmup_cosine
+from utils.console import say
 from utils.errors import UserError
 from utils.options import Budget
 
@@ -25,7 +26,7 @@ BATCH_SIZE = 48
 LEARNING_RATE = 2e-3
 AUTO_STEPS = (100, 1500)  # fewest and most
 AUTO_EPOCHS = 60
-AUTO_SHARE = 4  # most steps on crops for each step of the detector, which costs several times more
+AUTO_SHARE = 4  # at most so many steps per step of the detector, which takes several times longer
 LINE_EVERY = 100  # steps
 
 
@@ -65,8 +66,8 @@ class CropClassifier(pl.LightningModule):
     """A linear classifier of crops on top of a detector's backbone body.
 
     body: float (B, 3, H, W) to a dict of maps, the last one the deepest. num_classes: background
-    counted. side: pixels of the square window it sees of each crop. mean, std: of the detector's
-    normalisation. turn: largest rotation in degrees, either way.
+    counted. side: pixels of its square input, a window of each crop. mean, std: of the detector's
+    normalisation. max_rotation: degrees, in both directions.
     """
 
     def __init__(
@@ -78,22 +79,20 @@ class CropClassifier(pl.LightningModule):
         *,
         mean: list[float],
         std: list[float],
-        turn: float = 20.0,
-        say: Callable[[str, str], None] | None = None,
+        max_rotation: float = 20.0,
     ) -> None:
         super().__init__()
         self.mean: Tensor
         self.std: Tensor
         self.body = body
         self.classifier = nn.LazyLinear(num_classes)
-        self.side, self.budget, self.turn = side, budget, turn
+        self.side, self.budget, self.max_rotation = side, budget, max_rotation
         self.steps_done, self.seconds = 0, 0.0
-        self._say = say
         self.register_buffer("mean", torch.tensor(mean)[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(std)[:, None, None], persistent=False)
         self._start = 0.0
         with torch.no_grad():
-            # The first pass tells the classifier how many channels the body ends in.
+            # Creates the classifier's weights for the body's number of channels.
             self.eval()(torch.zeros(1, 3, side, side))
         self.train()
 
@@ -109,7 +108,7 @@ class CropClassifier(pl.LightningModule):
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         crops, labels = batch
-        views = random_views(crops, self.side, self.turn)
+        views = random_views(crops, self.side, self.max_rotation)
         logits = self(views)
         loss = F.cross_entropy(logits, labels, label_smoothing=0.05)
         if not torch.isfinite(loss):
@@ -124,9 +123,9 @@ class CropClassifier(pl.LightningModule):
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         self.steps_done = self.global_step
         self.seconds = time.monotonic() - self._start
-        if self._say and self.steps_done % LINE_EVERY == 0:
+        if self.steps_done % LINE_EVERY == 0:
             values = self.trainer.callback_metrics
-            self._say(
+            say(
                 "crops",
                 f"step {self.steps_done}  loss {float(values['crop_loss']):.3f}  "
                 f"accuracy {float(values['crop_accuracy']):.0%}",
@@ -149,7 +148,7 @@ class CropClassifier(pl.LightningModule):
 
     @torch.no_grad()
     def accuracy(self, images: Tensor, labels: Tensor) -> float:
-        """Share of crops named rightly, seen without variation; nan without crops."""
+        """Share of crops classified correctly, without augmentation; nan without crops."""
         if len(labels) == 0:
             return float("nan")
         self.eval()
@@ -160,15 +159,15 @@ class CropClassifier(pl.LightningModule):
         return hits / len(labels)
 
 
-def random_views(crops: Tensor, side: int, turn: float) -> Tensor:
-    """A random window of each crop, turned, zoomed, mirrored and lit differently.
+def random_views(crops: Tensor, side: int, max_rotation: float) -> Tensor:
+    """A random window of each crop, rotated, scaled, mirrored, with other colours.
 
-    crops: uint8 (B, 3, S, S). Returns float (B, 3, side, side) in 0..1. turn: degrees.
+    crops: uint8 (B, 3, S, S). Returns float (B, 3, side, side) in 0..1. max_rotation: degrees.
     """
     count, device = len(crops), crops.device
     uniform = torch.rand(9, count, device=device) * 2 - 1
-    angle = uniform[0] * torch.pi * turn / 180
-    # 1 / MARGIN of the stored window shows the object alone; up to 0.95 shows its surroundings.
+    angle = uniform[0] * torch.pi * max_rotation / 180
+    # From the object alone (1 / MARGIN of the stored window) to some of its surroundings.
     zoom = 0.8 + 0.15 * uniform[1]
     stretch = 1 + 0.12 * uniform[2]
     mirror = torch.where(uniform[3] < 0, -1.0, 1.0)
@@ -188,7 +187,7 @@ def random_views(crops: Tensor, side: int, turn: float) -> Tensor:
 
 
 def central_views(crops: Tensor, side: int) -> Tensor:
-    """The middle of each crop as ``random_views`` shows it on average; float in 0..1."""
+    """The middle of each crop as it is in ``random_views`` on average; float in 0..1."""
     inner = round(0.8 * crops.shape[-1])
     start = (crops.shape[-1] - inner) // 2
     window = crops[:, :, start : start + inner, start : start + inner].float() / 255

@@ -1,4 +1,4 @@
-"""How weights are moved: rates, decay, schedule and average."""
+"""How weights are trained: rates, weight decay, schedule and averaging."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torchvision.models.detection import RetinaNet
 
 @dataclass(frozen=True)
 class Recipe:
-    """How the weights are moved.
+    """The hyperparameters of training.
 
     learning_rate: peak of the schedule. backbone_factor: multiplies it for a pretrained backbone.
     warmup_steps: linear, before the cosine to zero. ema_decay: of the averaged weights.

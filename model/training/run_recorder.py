@@ -1,10 +1,9 @@
-"""What a run leaves behind epoch by epoch: a line, ``metrics.csv`` and ``best.pth``."""
+"""What a run writes after each epoch: a line, ``metrics.csv`` and ``best.pth``."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from torch import Tensor
 from evaluation.metrics.coco import show
 from model.checkpoint import DetectorDescription, write_whole
 from model.lightning_trainer import DetectorModule
+from utils.console import say
 from utils.run_folder import BEST, METRICS_FILE, read_metrics, write_metrics
 
 VALIDATION = ("val_loss", "mAP", "mAP50", "mAP75")
@@ -22,18 +22,15 @@ VALIDATION = ("val_loss", "mAP", "mAP50", "mAP75")
 class RunRecorder(pl.Callback):
     """After each epoch: one line, a row of ``metrics.csv``, and ``best.pth`` when mAP rose.
 
-    folder: the run's. say: prints a line. Without a mAP (no object in the validation images) the
-    last epoch counts as the best. The rows of a resumed run are kept, up to where it resumes.
+    folder: the run's. Without a mAP (no object in the validation images) the last epoch counts as
+    the best. A resumed run keeps the rows of the epochs before.
     """
 
-    def __init__(
-        self, folder: Path, description: DetectorDescription, say: Callable[[str, str], None]
-    ) -> None:
+    def __init__(self, folder: Path, description: DetectorDescription) -> None:
         self.folder = folder
         self.description = description
         self.rows: list[dict[str, Any]] = []
         self.best: dict[str, Any] = {}
-        self._say = say
         self._sums: dict[str, float] = {}
         self._images = 0
         self._start = self._train_seconds = 0.0
@@ -58,7 +55,7 @@ class RunRecorder(pl.Callback):
 
     def _begin_epoch(self, trainer: pl.Trainer) -> None:
         if trainer.current_epoch + 1 == trainer.max_epochs:
-            # The last epoch is validated whatever --val-every says: it is often the best.
+            # The last epoch is often the best, and validated regardless of --val-every.
             trainer.check_val_every_n_epoch = 1
         self._sums, self._images = {}, 0
         self._start, self._train_seconds = time.monotonic(), 0.0
@@ -96,7 +93,7 @@ class RunRecorder(pl.Callback):
         if validated:
             mark = self._keep_if_best(pl_module, row)
             pl_module.metrics = None
-        self._say("epoch", self._line(row, trainer.max_epochs or 0) + mark)
+        say("epoch", self._line(row, trainer.max_epochs or 0) + mark)
 
     def _keep_if_best(self, module: DetectorModule, row: dict[str, Any]) -> str:
         value = row["mAP"]
@@ -106,7 +103,7 @@ class RunRecorder(pl.Callback):
         write_whole(
             {
                 "detector": self.description.as_plain(),
-                # On the CPU, so that it loads where there is no card.
+                # On the CPU, so that it loads without a GPU.
                 "weights": {k: v.cpu() for k, v in module.detector.state_dict().items()},
                 "epoch": row["epoch"],
                 "metrics": {name: row[name] for name in VALIDATION},

@@ -26,7 +26,7 @@ from model.checkpoint import (
 )
 from model.lightning_trainer import DetectorModule
 from model.network.backbone_weights import find_backbone_weights
-from tests.small_models import SIDE, assert_same_detections, enliven, pictures
+from tests.small_models import SIDE, assert_same_detections, pictures, with_varied_outputs
 from utils.errors import UserError
 
 DESCRIPTION = DetectorDescription(
@@ -41,7 +41,7 @@ DESCRIPTION = DetectorDescription(
 @pytest.fixture(scope="module")
 def model() -> RetinaNet:
     torch.manual_seed(1)
-    return enliven(DESCRIPTION.build(score_thresh=0.01))
+    return with_varied_outputs(DESCRIPTION.build(score_thresh=0.01))
 
 
 @pytest.fixture(scope="module")
@@ -326,7 +326,7 @@ def test_a_checkpoint_without_the_state_of_its_run_cannot_be_resumed(saved: Path
         refuse_to_resume(saved, epochs=9)
 
 
-def test_a_run_with_more_epochs_than_asked_for_is_refused_and_names_both(
+def test_a_run_with_more_epochs_than_requested_is_refused_and_names_both(
     content: dict[str, Any], tmp_path: Path
 ) -> None:
     path = tmp_path / "last.pth"
@@ -370,18 +370,18 @@ def test_last_pth_holds_the_averaged_weights_as_best_pth_does(
 
 
 @pytest.mark.parametrize(
-    "stored, asked, used",
+    "stored, requested, used",
     [(0.37, None, 0.37), (0.37, 0.8, 0.8), (0.37, 0.0, 0.0), (None, None, 0.5), (None, 0.2, 0.2)],
 )
-def test_the_threshold_is_the_asked_one_else_the_stored_else_one_half(
+def test_the_threshold_is_the_requested_one_else_the_stored_else_one_half(
     stored: float | None,
-    asked: float | None,
+    requested: float | None,
     used: float,
     content: dict[str, Any],
     tmp_path: Path,
 ) -> None:
     write_whole({**content, "score_threshold": stored}, tmp_path / "best.pth")
-    assert load_checkpoint(tmp_path / "best.pth").threshold(asked) == used
+    assert load_checkpoint(tmp_path / "best.pth").threshold(requested) == used
 
 
 def test_a_checkpoint_of_before_the_thresholds_loads(saved: Path) -> None:

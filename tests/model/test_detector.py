@@ -9,7 +9,7 @@ from torchvision.models.detection import RetinaNet, retinanet_resnet50_fpn
 
 from model.detector import Detector
 from model.network.forward import losses_and_detections
-from tests.small_models import SIDE, build, enliven, pictures, target
+from tests.small_models import SIDE, build, pictures, target, with_varied_outputs
 from utils.hardware import Machine
 
 MACHINE = Machine(torch.device("cpu"), "fp32")
@@ -18,7 +18,7 @@ MACHINE = Machine(torch.device("cpu"), "fp32")
 @pytest.fixture(scope="module")
 def model() -> RetinaNet:
     torch.manual_seed(5)
-    return enliven(build(score_thresh=0.01))
+    return with_varied_outputs(build(score_thresh=0.01))
 
 
 def test_it_gives_the_models_losses_and_detections_but_no_background(model: RetinaNet) -> None:

@@ -27,7 +27,14 @@ from model.network import backbone_weights
 from model.network.backbone_weights import BackboneWeights
 from model.network.extra_levels import ExtraLevels
 from model.network.frozen_batch_norm import FrozenBatchNorm2d, freeze_batch_norms
-from tests.small_models import SIDE, assert_same_detections, build, enliven, pictures, target
+from tests.small_models import (
+    SIDE,
+    assert_same_detections,
+    build,
+    pictures,
+    target,
+    with_varied_outputs,
+)
 from utils.errors import UserError
 
 STRIDES = [8, 16, 16, 32, 32, 32, 64, 128]
@@ -39,13 +46,13 @@ LAST_BLOCKS = {"efficientnet-b0": (4, 7, 10, 14, 15), "efficientnet-b4": (9, 15,
 def b0() -> RetinaNet:
     """Evaluation mode, every score above the threshold; tests that change it copy it."""
     torch.manual_seed(1)
-    return enliven(build(score_thresh=0.01))
+    return with_varied_outputs(build(score_thresh=0.01))
 
 
 @pytest.fixture(scope="module")
 def b4() -> RetinaNet:
     torch.manual_seed(1)
-    return enliven(build("efficientnet-b4"))
+    return with_varied_outputs(build("efficientnet-b4"))
 
 
 @pytest.fixture(scope="module")
@@ -212,7 +219,7 @@ def test_losses_and_detections_equal_torchvisions_retinanet_of_the_same_modules(
 
 
 def test_a_resnet50_is_torchvisions_retinanet_to_the_key() -> None:
-    ours = enliven(
+    ours = with_varied_outputs(
         get_efficient_retinanet(
             7, "resnet50", score_thresh=0.01, backbone_weights="none", image_size=SIDE
         )

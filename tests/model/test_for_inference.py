@@ -15,7 +15,7 @@ from model.efficient_retinanet import get_efficient_retinanet
 from model.for_inference import for_inference
 from model.network.forward import losses_and_detections
 from model.network.frozen_batch_norm import freeze_batch_norms
-from tests.small_models import SIDE, enliven, pictures, target
+from tests.small_models import SIDE, pictures, target, with_varied_outputs
 from utils.hardware import Machine
 
 CPU = torch.device("cpu")
@@ -24,7 +24,7 @@ CPU = torch.device("cpu")
 @pytest.fixture(scope="module", params=["efficientnet-b0", "resnet50"])
 def model(request: pytest.FixtureRequest) -> RetinaNet:
     torch.manual_seed(0)
-    return enliven(
+    return with_varied_outputs(
         get_efficient_retinanet(7, request.param, backbone_weights="none", image_size=SIDE)
     )
 
@@ -110,7 +110,9 @@ def test_no_batch_norm_is_left_in_the_body_of_an_efficientnet(model: RetinaNet) 
 @torch.no_grad()
 def test_frozen_batch_norms_fold_too() -> None:
     torch.manual_seed(0)
-    model = enliven(get_efficient_retinanet(7, backbone_weights="none", image_size=SIDE))
+    model = with_varied_outputs(
+        get_efficient_retinanet(7, backbone_weights="none", image_size=SIDE)
+    )
     freeze_batch_norms(model.backbone.body)
     images = pictures((64, 64))
     assert_equal_detections(for_inference(model)(images), model(images))

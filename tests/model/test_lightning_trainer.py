@@ -32,7 +32,7 @@ from model.lightning_trainer import (
 )
 from model.network.backbone_weights import BackboneWeights
 from model.training.recipe import Recipe, parameter_groups, warmed_up_average, warmup_cosine
-from tests.small_models import SIDE, build, enliven
+from tests.small_models import SIDE, build, with_varied_outputs
 
 NAMES = ("ace", "king", "queen", "jack", "ten", "nine")
 RECIPE = Recipe(learning_rate=1e-3, warmup_steps=2, seed=5)
@@ -343,7 +343,7 @@ def test_a_non_finite_loss_stops_before_its_step_and_names_the_images() -> None:
 @pytest.fixture(scope="module")
 def alive() -> nn.Module:
     torch.manual_seed(1)
-    return enliven(build(score_thresh=0.01), spread=0.3)
+    return with_varied_outputs(build(score_thresh=0.01), spread=0.3)
 
 
 @pytest.fixture(scope="module")

@@ -90,7 +90,7 @@ def test_a_run_goes_on_without_the_images_and_says_once_which(
     assert str(dataset.path(0)) in training and str(dataset.path(1)) in training
     # Rows 0 and 1 are a whole batch of validation.
     assert [result.image_id for result in module.results] == [2, 3]
-    assert module.images_an_epoch == COUNT - 2
+    assert module.images_per_epoch == COUNT - 2
     assert not dataset.unreadable.any(), "each epoch counts anew"
 
 

@@ -1,4 +1,4 @@
-"""A norm and its activation in one step are the two steps, and keep one map instead of two."""
+"""Norm and activation in one step give what two steps give, and save one map instead of two."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def maps() -> Tensor:
     return torch.randn(3, 6, 5, 4, dtype=torch.float64) * 3 + 1
 
 
-def kept_for_the_way_back(norm: nn.Module, x: Tensor) -> list[Tensor]:
-    """Other than x itself and what has as many values as the norm has channels."""
+def maps_saved_for_backward(norm: nn.Module, x: Tensor) -> list[Tensor]:
+    """Saved maps other than x itself."""
     kept: list[Tensor] = []
     with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):
         normed_swish(norm, x)
@@ -50,14 +50,14 @@ def test_results_gradients_and_statistics_are_those_of_two_steps(
         torch.testing.assert_close(one, other, rtol=1e-11, atol=1e-11)
 
 
-def test_training_keeps_the_input_alone(norm: nn.BatchNorm2d) -> None:
+def test_training_saves_only_the_input(norm: nn.BatchNorm2d) -> None:
     x = maps().requires_grad_()
-    assert kept_for_the_way_back(norm, x) == []
-    assert len(kept_for_the_way_back(norm.eval(), x)) == 1, "of two steps the second keeps its own"
+    assert maps_saved_for_backward(norm, x) == []
+    assert len(maps_saved_for_backward(norm.eval(), x)) == 1, "two steps save two maps"
 
 
 @pytest.mark.parametrize("needs", ["x", "weight", "bias"])
-def test_only_the_gradients_asked_for_come_back(norm: nn.BatchNorm2d, needs: str) -> None:
+def test_only_the_requested_gradients_are_computed(norm: nn.BatchNorm2d, needs: str) -> None:
     tensors = {"x": maps().requires_grad_(), "weight": norm.weight, "bias": norm.bias}
     for name, tensor in tensors.items():
         tensor.requires_grad_(name == needs)

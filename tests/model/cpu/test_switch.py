@@ -14,7 +14,7 @@ from torchvision.models.detection.retinanet import RetinaNetHead
 from model.cpu.candidate_head import CandidateHead
 from model.cpu.switch import cpu_kernels_apply, use_cpu_kernels
 from model.for_inference import for_inference
-from tests.small_models import assert_same_detections, build, enliven, pictures, target
+from tests.small_models import assert_same_detections, build, pictures, target, with_varied_outputs
 from utils.hardware import Machine
 
 CPU = torch.device("cpu")
@@ -29,7 +29,7 @@ def _switched_on_again() -> Iterator[None]:
 @pytest.fixture(scope="module", params=["efficientnet-b0", "resnet50"])
 def model(request: pytest.FixtureRequest) -> RetinaNet:
     torch.manual_seed(5)
-    return enliven(build(request.param, score_thresh=0.02))
+    return with_varied_outputs(build(request.param, score_thresh=0.02))
 
 
 def train_a_step(model: RetinaNet) -> list[Tensor]:

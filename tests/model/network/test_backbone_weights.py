@@ -227,16 +227,16 @@ def test_imagenet_without_a_network_is_an_error_that_names_url_and_place(
 def test_a_download_is_checked_against_the_hash_in_its_name(
     name: str, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[str | None] = []
+    prefixes: list[str | None] = []
 
     def download(url: str, path: str, hash_prefix: str | None = None) -> None:
-        asked.append(hash_prefix)
+        prefixes.append(hash_prefix)
         raise RuntimeError("invalid hash value")
 
     monkeypatch.setattr(torch.hub, "download_url_to_file", download)
     with pytest.raises(UserError):
         find_backbone_weights(name, "imagenet")
-    (prefix,) = asked
+    (prefix,) = prefixes
     assert prefix is not None and len(prefix) == 8
     assert f"-{prefix}.pth" in backbone_weights.imagenet_url(name)
 

@@ -8,14 +8,14 @@ from torch import Tensor
 from torchvision.models.detection import RetinaNet
 
 from model.network.forward import losses_and_detections
-from tests.small_models import assert_same_detections, build, enliven, pictures, target
+from tests.small_models import assert_same_detections, build, pictures, target, with_varied_outputs
 
 
 @pytest.fixture(scope="module")
 def model() -> RetinaNet:
     # Of these random weights rounding is amplified the least: it is 10 times below what is allowed.
     torch.manual_seed(5)
-    return enliven(build(score_thresh=0.01))
+    return with_varied_outputs(build(score_thresh=0.01))
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from model.network import post_processing
 from model.network.anchor_matching import IGNORED, Objects, match
 from model.network.anchors import Float32AnchorGenerator
 from model.network.post_processing import PostProcessing
-from tests.small_models import SIDE, enliven, pictures, target
+from tests.small_models import SIDE, pictures, target, with_varied_outputs
 
 LEVELS = (600, 150, 36, 9)
 CLASSES = 5
@@ -27,7 +27,7 @@ CLASSES = 5
 @pytest.fixture(scope="module")
 def b0() -> RetinaNet:
     torch.manual_seed(0)
-    return enliven(get_efficient_retinanet(7, backbone_weights="none", image_size=SIDE))
+    return with_varied_outputs(get_efficient_retinanet(7, backbone_weights="none", image_size=SIDE))
 
 
 def random_boxes(count: int, side: float = 64.0) -> Tensor:
@@ -156,7 +156,7 @@ def head_outputs(batch: int) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
 def test_detections_are_those_of_torchvision(
     b0: RetinaNet, threshold: float, in_one_call: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(post_processing, "CANDIDATES_A_CALL", 10**9 if in_one_call else 0)
+    monkeypatch.setattr(post_processing, "CANDIDATES_PER_CALL", 10**9 if in_one_call else 0)
     torch.manual_seed(2)
     logits, offsets, anchors = head_outputs(3)
     sizes = [(64, 64), (50, 64), (64, 33)]
@@ -237,7 +237,7 @@ def test_the_memory_of_shapes_is_bounded() -> None:
         generator(
             ImageList(torch.zeros(1, 3, side, side), [(side, side)]), [torch.zeros(1, 1, 2, 2)]
         )
-    assert len(generator._made) <= Float32AnchorGenerator.SHAPES_KEPT
+    assert len(generator.cache) <= Float32AnchorGenerator.CACHED_SHAPES
 
 
 def test_training_without_targets_is_an_error(b0: RetinaNet) -> None:

@@ -64,7 +64,7 @@ def test_batches_have_every_class_equally_often_however_rare() -> None:
     labels = torch.cat([labels for _, labels in batches])
     assert (labels == 1).float().mean() == pytest.approx(0.5, abs=0.06)
     rows = torch.cat([images for images, _ in batches])[:, 0, 0, 0]
-    assert set(rows.tolist()) == set(range(32)), "every crop has its turn"
+    assert set(rows.tolist()) == set(range(32)), "every crop is drawn"
 
 
 def test_crops_keep_their_labels() -> None:
@@ -84,7 +84,7 @@ def test_batches_follow_from_the_seed_alone() -> None:
 # --- views ---
 
 
-def test_random_views_are_fractions_of_the_side_asked_for_even_of_black_and_white() -> None:
+def test_random_views_are_fractions_of_the_requested_side_even_of_black_and_white() -> None:
     noise = torch.randint(0, 256, (40, 3, 24, 24), dtype=torch.uint8)
     black_and_white = torch.where(noise > 127, 255, 0).to(torch.uint8)
     for crops in (noise, black_and_white):
@@ -108,10 +108,10 @@ def stripes() -> Tensor:
     return rows[:, None].expand(32, 3, 48, 48).contiguous()
 
 
-def test_random_views_turn_by_no_more_than_asked() -> None:
-    def largest_slope(turn: float) -> float:
+def test_random_views_rotate_by_no_more_than_max_rotation() -> None:
+    def largest_slope(max_rotation: float) -> float:
         """Change of brightness along a row, compared with that along a column."""
-        views = random_views(stripes(), 32, turn).mean(dim=1)[:, 10:22, 10:22]
+        views = random_views(stripes(), 32, max_rotation).mean(dim=1)[:, 10:22, 10:22]
         across = (views[:, :, -1] - views[:, :, 0]).mean(dim=1).abs()
         along = (views[:, -1] - views[:, 0]).mean(dim=1).abs()
         return float((across / along).max())
@@ -163,9 +163,8 @@ def red_and_blue(count: int) -> tuple[Tensor, Tensor]:
     return crops.to(torch.uint8), labels
 
 
-def classifier(budget: Budget, said: list[str] | None = None) -> CropClassifier:
-    say = None if said is None else (lambda label, text: said.append(f"{label} {text}"))
-    return CropClassifier(build().backbone.body, 3, SIDE, budget, mean=MEAN, std=STD, say=say)
+def classifier(budget: Budget) -> CropClassifier:
+    return CropClassifier(build().backbone.body, 3, SIDE, budget, mean=MEAN, std=STD)
 
 
 def fit(model: CropClassifier, *callbacks: pl.Callback) -> pl.Trainer:
@@ -190,10 +189,11 @@ def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("small_batches")
-def test_a_classifier_learns_red_from_blue_and_its_accuracy_says_so() -> None:
-    said: list[str] = []
+def test_a_classifier_learns_red_from_blue_and_its_accuracy_shows_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     rates = Rates()
-    model = classifier(Budget(steps=25), said)
+    model = classifier(Budget(steps=25))
     for norm in (m for m in model.modules() if isinstance(m, nn.BatchNorm2d)):
         norm.momentum = 0.3  # statistics that settle within these few steps
     model.eval()
@@ -203,7 +203,8 @@ def test_a_classifier_learns_red_from_blue_and_its_accuracy_says_so() -> None:
     assert model.seconds > 0
     assert model.accuracy(*held_out) == 1.0
     assert model.accuracy(held_out[0], 3 - held_out[1]) == 0.0
-    assert [line.split("  ")[0] for line in said] == ["crops step 10", "crops step 20"]
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("crops ")]
+    assert [line.split()[1:3] for line in lines] == [["step", "10"], ["step", "20"]]
     peak = rates.seen.index(max(rates.seen))
     assert 0 < peak < 5
     assert rates.seen[0] < 0.1 * rates.seen[peak]
