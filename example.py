@@ -23,7 +23,7 @@ def main() -> None:
     ).to(device)
 
     # A list of images of any size, float in 0..1, and for each its boxes (x1, y1, x2, y2 in
-    # pixels) with their labels. The second picture shows nothing, which is quite all right.
+    # pixels) with their labels. The second image has no objects, which is an ordinary case.
     images = [torch.rand(3, 240, 320, device=device), torch.rand(3, 200, 200, device=device)]
     targets = [
         {
@@ -47,8 +47,8 @@ def main() -> None:
     model.eval()
     with torch.no_grad():
         detections = model(images)
-    for image, found in zip(images, detections, strict=True):
-        shapes = {name: tuple(values.shape) for name, values in found.items()}
+    for image, detected in zip(images, detections, strict=True):
+        shapes = {name: tuple(values.shape) for name, values in detected.items()}
         print(f"detections in an image of {tuple(image.shape)}: {shapes}")
 
 

@@ -175,12 +175,9 @@ def overlapping(
         detection = np.repeat(detection, count[detection])
         other = by_group[first[detection] + rank_in_group(detection)]
         iou = overlap(boxes[detection], others[other], crowd[other])
-        parts.append(Pairs(detection, other, iou).rows(iou >= least))
-    pairs = Pairs(
-        np.concatenate([part.detection for part in parts]),
-        np.concatenate([part.object for part in parts]),
-        np.concatenate([part.iou for part in parts]),
-    )
+        close = iou >= least
+        parts.append((detection[close], other[close], iou[close]))
+    pairs = Pairs(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
     return pairs.rows(np.lexsort((pairs.object, pairs.iou, pairs.detection)))
 
 

@@ -55,7 +55,7 @@ def find_backbone_weights(model_name: str, choice: str) -> BackboneWeights:
     if choice != "auto":
         return _from_file(Path(choice), choice)
     url = imagenet_url(model_name)
-    if cached_file(url).is_file() or _reachable(url):
+    if cached_file(url).is_file() or is_reachable(url):
         try:
             return _imagenet(model_name)
         except UserError as error:
@@ -104,7 +104,7 @@ def _imagenet(model_name: str) -> BackboneWeights:
 def _from_file(path: Path, choice: str) -> BackboneWeights:
     if not path.is_file():
         raise UserError(
-            f"--backbone-weights {choice}: there is no such file; give auto, imagenet, none or the "
+            f"--backbone-weights {choice}: no such file; give auto, imagenet, none or the "
             "path of a state dict."
         )
     return BackboneWeights(_load_state(path, f"--backbone-weights {choice}"), str(path))
@@ -155,7 +155,8 @@ def _hash_fits(path: Path) -> bool:
     return prefix is None or hashlib.sha256(path.read_bytes()).hexdigest().startswith(prefix)
 
 
-def _reachable(url: str) -> bool:
+def is_reachable(url: str) -> bool:
+    """Whether the address answers within ``CONNECT_TIMEOUT`` seconds."""
     try:
         # Through a proxy too, where the environment names one.
         with urlopen(Request(url, method="HEAD"), timeout=CONNECT_TIMEOUT):

@@ -39,15 +39,15 @@ def sparse(model: RetinaNet, share: float, images: list[Tensor]) -> RetinaNet:
 
 
 def assert_equal_detections(
-    found: Sequence[dict[str, Tensor]], expected: Sequence[dict[str, Tensor]]
+    result: Sequence[dict[str, Tensor]], expected: Sequence[dict[str, Tensor]]
 ) -> None:
     """Up to what another order of additions does to random weights, which amplify it."""
-    for one, other in zip(found, expected, strict=True):
+    for one, other in zip(result, expected, strict=True):
         assert len(one["scores"]) == len(other["scores"])
         torch.testing.assert_close(one["labels"], other["labels"])
         torch.testing.assert_close(one["scores"], other["scores"], rtol=1e-3, atol=1e-4)
         torch.testing.assert_close(one["boxes"], other["boxes"], rtol=1e-3, atol=1e-2)
-    assert sum(len(one["scores"]) for one in found) > 0
+    assert sum(len(one["scores"]) for one in result) > 0
 
 
 @torch.no_grad()
@@ -63,8 +63,8 @@ def test_it_detects_what_the_model_detects(model: RetinaNet, share: float) -> No
 def test_it_detects_nothing_where_the_model_detects_nothing(model: RetinaNet) -> None:
     model = copy.deepcopy(model)
     model.head.classification_head.cls_logits.bias.data -= 100
-    (found,) = for_inference(model)(pictures((64, 64)))
-    assert len(found["boxes"]) == 0
+    (result,) = for_inference(model)(pictures((64, 64)))
+    assert len(result["boxes"]) == 0
 
 
 @torch.no_grad()
@@ -93,9 +93,9 @@ def test_with_losses_every_box_is_computed(model: RetinaNet) -> None:
     model.head.regression_head.bbox_reg.bias.data += 0.1
     fast, every = for_inference(model), for_inference(model, losses=True)
     expected = losses_and_detections(model, images, targets)[0]
-    found = losses_and_detections(every, images, targets)[0]
+    result = losses_and_detections(every, images, targets)[0]
     for name, value in expected.items():
-        torch.testing.assert_close(found[name], value, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(result[name], value, rtol=1e-4, atol=1e-5)
     wrong = losses_and_detections(fast, images, targets)[0]["bbox_regression"]
     assert not torch.isclose(wrong, expected["bbox_regression"], rtol=1e-6)
 

@@ -4,62 +4,30 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import DataLoader
 from torchvision.transforms import v2
 
-from data.dataset import Annotation, Dataset, Target
+from data.dataset import Target
 from data.loader import make_loader
-from evaluation.metrics.coco import CocoEvaluation
-from evaluation.metrics.results import ImageResult
 from model.checkpoint import DetectorDescription, WholeCheckpointIO, load_checkpoint
-from model.efficient_retinanet import get_efficient_retinanet
 from model.lightning_trainer import (
     DetectorModule,
     NonFiniteLoss,
-    Timer,
 )
-from model.network.backbone_weights import BackboneWeights
-from model.training.recipe import Recipe, parameter_groups, warmed_up_average, warmup_cosine
-from tests.small_models import SIDE, build, with_varied_outputs
+from model.training.recipe import Recipe
+from tests.memory_data import NAMES, PicturesInMemory, quiet_trainer
+from tests.small_models import SIDE, build
 
-NAMES = ("ace", "king", "queen", "jack", "ten", "nine")
 RECIPE = Recipe(learning_rate=1e-3, warmup_steps=2, seed=5)
-
-
-class PicturesInMemory(Dataset):
-    """Noise of given sizes with given objects; nothing is read from a disk."""
-
-    def __init__(self, sizes: Sequence[tuple[int, int]]) -> None:
-        random = np.random.default_rng(0)
-        self.pixels = [random.integers(0, 256, (h, w, 3), dtype=np.uint8) for h, w in sizes]
-        self.plant([[((4, 6, w - 8, h - 9), 1 + i % 3)] for i, (h, w) in enumerate(sizes)])
-
-    def plant(self, objects: Sequence[Sequence[tuple[Sequence[float], int]]]) -> None:
-        """For each picture its boxes with their labels."""
-        annotations = [
-            Annotation(
-                image_path=Path(f"{row}.png"),
-                boxes=np.array([box for box, _ in things], dtype=np.float32).reshape(-1, 4),
-                names=tuple(NAMES[label - 1] for _, label in things),
-                difficult=np.zeros(len(things), dtype=bool),
-            )
-            for row, things in enumerate(objects)
-        ]
-        super().__init__(annotations, NAMES)
-        drawn = [torch.from_numpy(rows).permute(2, 0, 1) for rows in self.pixels]
-        self.cache = SimpleNamespace(pixels=lambda path, size: drawn[int(path.stem)])
 
 
 def mirror_and_light(image: Tensor, target: Target) -> tuple[Tensor, Target]:
@@ -69,79 +37,7 @@ def mirror_and_light(image: Tensor, target: Target) -> tuple[Tensor, Target]:
     return image.as_subclass(Tensor), target
 
 
-def quiet_trainer(**options: Any) -> pl.Trainer:
-    return pl.Trainer(
-        **{
-            "accelerator": "cpu",
-            "logger": False,
-            "enable_checkpointing": False,
-            "enable_progress_bar": False,
-            "enable_model_summary": False,
-            "num_sanity_val_steps": 0,
-            **options,
-        }
-    )
-
-
 # --- the recipe ---
-
-
-def test_the_rate_rises_linearly_to_its_peak_and_falls_as_a_cosine_to_zero() -> None:
-    factors = [warmup_cosine(step, 4, 24) for step in range(25)]
-    assert factors[:5] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
-    assert factors[4:] == sorted(factors[4:], reverse=True)
-    assert factors[14] == pytest.approx(0.5)
-    assert factors[9] == pytest.approx(0.5 + 0.5 * math.cos(math.pi / 4))
-    assert factors[24] == pytest.approx(0)
-    assert warmup_cosine(99, 4, 24) == pytest.approx(0), "past the end it stays there"
-    assert warmup_cosine(0, 0, 1) == 1
-
-
-def test_every_trainable_parameter_is_moved_once_and_no_bias_or_norm_decays() -> None:
-    recipe = Recipe(learning_rate=1e-3, backbone_factor=0.1, weight_decay=0.05)
-    state = build().backbone.body.network.state_dict()
-    model = get_efficient_retinanet(
-        7,
-        trainable_backbone_layers=3,
-        backbone_weights=BackboneWeights(state, "a test"),
-        freeze_batch_norm=False,
-    )
-    groups = parameter_groups(model, recipe)
-    listed = [id(p) for group in groups for p in group["params"]]
-    trainable = {id(p): name for name, p in model.named_parameters() if p.requires_grad}
-    assert len(listed) == len(set(listed))
-    assert set(listed) == set(trainable)
-    for group in groups:
-        for parameter in group["params"]:
-            name = trainable[id(parameter)]
-            slow = name.startswith("backbone.body.")
-            assert group["lr"] == pytest.approx(1e-4 if slow else 1e-3), name
-            single = name.endswith("bias") or "_bn" in name
-            assert group["weight_decay"] == (0.0 if single else 0.05), name
-    assert groups[0]["lr"] == 1e-3, "the rate that is shown is the peak one"
-
-
-@pytest.mark.parametrize(("steps", "keep"), [(1, 2 / 11), (8, 0.5), (100_000, 0.998)])
-def test_the_decay_of_the_average_warms_up(steps: int, keep: float) -> None:
-    average, current = [torch.zeros(3), torch.ones(2)], [torch.ones(3), torch.ones(2)]
-    warmed_up_average(0.998)(average, current, torch.tensor(steps))
-    torch.testing.assert_close(average[0], torch.full((3,), 1 - keep))
-    torch.testing.assert_close(average[1], torch.ones(2))
-
-
-def test_whole_numbers_are_copied_and_not_averaged() -> None:
-    average = [torch.tensor(10)]
-    warmed_up_average(0.998)(average, [torch.tensor(21)], torch.tensor(50))
-    assert average[0].item() == 21
-
-
-def test_the_first_batch_counts_for_the_speed_only_if_it_is_alone() -> None:
-    timer = Timer()
-    assert math.isnan(timer.rate)
-    timer.batches.append((4, 8.0))
-    assert timer.rate == 0.5
-    timer.batches += [(4, 1.0), (2, 0.5)]
-    assert timer.rate == 4
 
 
 # --- three epochs, in one go and interrupted ---
@@ -153,7 +49,7 @@ class Interrupted(Exception):
 
 @dataclass
 class Watch(pl.Callback):
-    """Notes what the tests ask about, and interrupts the run before an epoch."""
+    """Records modes and states, and interrupts the run before an epoch."""
 
     stop_before: int | None = None
     modes: list[tuple[bool, bool]] = field(default_factory=list)
@@ -173,7 +69,7 @@ class Watch(pl.Callback):
 
 @dataclass
 class Run:
-    """What a run leaves behind."""
+    """The results of a run."""
 
     watch: Watch
     module: DetectorModule
@@ -249,7 +145,9 @@ def test_a_resumed_run_ends_with_the_bits_of_an_uninterrupted_one(
     in_one_go: Run, interrupted: Run, tmp_path: Path
 ) -> None:
     resumed = run_epochs(tmp_path, resume=interrupted.last, luck=99)
-    assert len(resumed.watch.modes) == 2, "one epoch was left"
+    assert resumed.watch.modes == [(True, False)] * 2, "one epoch was left, in training mode"
+    epochs = [load_checkpoint(run.last).epoch for run in (interrupted, resumed, in_one_go)]
+    assert epochs == [2, 3, 3]
     one = torch.load(in_one_go.last, weights_only=True)
     other = torch.load(resumed.last, weights_only=True)
     for part in ("state_dict", "weights", "optimizer_states", "lr_schedulers", "global_step"):
@@ -258,18 +156,8 @@ def test_a_resumed_run_ends_with_the_bits_of_an_uninterrupted_one(
     assert any(not torch.equal(t, before[n]) for n, t in other["weights"].items())
 
 
-def test_last_pth_tells_the_epochs_that_it_has_seen(in_one_go: Run, interrupted: Run) -> None:
-    assert load_checkpoint(in_one_go.last).epoch == 3
-    assert load_checkpoint(interrupted.last).epoch == 2
-
-
 def test_a_model_handed_over_in_evaluation_mode_trains_in_training_mode(in_one_go: Run) -> None:
     assert in_one_go.watch.modes == [(True, False)] * 6
-
-
-def test_a_resumed_run_trains_in_training_mode(interrupted: Run, tmp_path: Path) -> None:
-    resumed = run_epochs(tmp_path, resume=interrupted.last)
-    assert resumed.watch.modes == [(True, False)] * 2
 
 
 def test_after_one_step_the_average_lies_between_start_and_model(in_one_go: Run) -> None:
@@ -337,103 +225,6 @@ def test_a_non_finite_loss_stops_before_its_step_and_names_the_images() -> None:
         assert torch.isfinite(tensor).all(), name
 
 
-# --- validation ---
-
-
-@pytest.fixture(scope="module")
-def alive() -> nn.Module:
-    torch.manual_seed(1)
-    return with_varied_outputs(build(score_thresh=0.01), spread=0.3)
-
-
-@pytest.fixture(scope="module")
-def planted(alive: nn.Module) -> tuple[PicturesInMemory, float]:
-    """Pictures with some of the model's own detections as their objects, and the mAP of that.
-
-    The mAP comes from the model's own forward, one picture at a time.
-    """
-    sizes = [(48, 64), (64, 64), (64, 30), (90, 128), (40, 40), (48, 64), (64, 64), (64, 30)]
-    data = PicturesInMemory(sizes)
-    with torch.no_grad():
-        found = [alive([data[row][0].float() / 255])[0] for row in range(len(sizes))]
-    objects = []
-    for detection in found:
-        has_area = (detection["boxes"][:, 2:] > detection["boxes"][:, :2]).all(dim=1)
-        rows = (has_area & (detection["labels"] > 0)).nonzero().flatten().tolist()[1:12:4]
-        own = [(detection["boxes"][r].tolist(), int(detection["labels"][r])) for r in rows]
-        objects.append([*own, ((1, 1, 9, 30), 1)])
-    objects[4] = []
-    data.plant(objects)
-    results = [
-        ImageResult.from_tensors(data[row][1], detection) for row, detection in enumerate(found)
-    ]
-    return data, CocoEvaluation(results, NAMES).metrics.map
-
-
-@pytest.mark.parametrize(("batch_size", "workers"), [(1, 0), (3, 0), (8, 0), (3, 2)])
-def test_the_map_of_a_validation_is_the_same_for_every_batch_size_and_number_of_workers(
-    batch_size: int,
-    workers: int,
-    alive: nn.Module,
-    planted: tuple[PicturesInMemory, float],
-) -> None:
-    data, expected = planted
-    assert 0.02 < expected < 0.98
-    module = DetectorModule(copy.deepcopy(alive), NAMES)
-    loader = make_loader(data, batch_size, workers=workers)
-    (values,) = quiet_trainer().validate(module, loader, verbose=False)
-    assert values["mAP"] == pytest.approx(expected, abs=1e-6)
-    assert module.metrics is not None
-    assert sum(module.metrics.objects.values()) == 4 * 7
-    assert module.images_per_second > 0
-
-
-def test_the_validation_loss_is_the_same_for_every_batch_size(
-    alive: nn.Module, planted: tuple[PicturesInMemory, float]
-) -> None:
-    losses = []
-    for batch_size in (1, 3):
-        module = DetectorModule(copy.deepcopy(alive), NAMES)
-        loader = make_loader(planted[0], batch_size)
-        losses.append(quiet_trainer().validate(module, loader, verbose=False)[0]["val_loss"])
-    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
-
-
-def test_a_validation_without_losses_has_the_same_map(
-    alive: nn.Module, planted: tuple[PicturesInMemory, float]
-) -> None:
-    data, expected = planted
-    module = DetectorModule(copy.deepcopy(alive), NAMES, validation_loss=False)
-    (values,) = quiet_trainer().validate(module, make_loader(data, 3), verbose=False)
-    assert values["mAP"] == pytest.approx(expected, abs=1e-6)
-    assert "val_loss" not in values
-
-
-def test_validation_sees_the_average_alone(
-    alive: nn.Module, planted: tuple[PicturesInMemory, float]
-) -> None:
-    data, _ = planted
-    module = DetectorModule(copy.deepcopy(alive), NAMES)
-    with torch.no_grad():
-        for parameter in module.model.parameters():
-            parameter.fill_(math.nan)
-    (values,) = quiet_trainer().validate(module, make_loader(data.subset([0]), 1), verbose=False)
-    assert math.isfinite(values["val_loss"])
-
-
-def test_two_validations_do_not_add_up(
-    alive: nn.Module, planted: tuple[PicturesInMemory, float]
-) -> None:
-    module = DetectorModule(copy.deepcopy(alive), NAMES)
-    counts = []
-    for rows in ([0, 1], [2]):
-        loader = make_loader(planted[0].subset(rows), 2)
-        quiet_trainer().validate(module, loader, verbose=False)
-        assert module.metrics is not None
-        counts.append(sum(module.metrics.objects.values()))
-    assert counts == [8, 4]
-
-
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
 def test_gradients_are_clipped_in_every_precision(precision: str) -> None:
     torch.manual_seed(0)
@@ -446,4 +237,4 @@ def test_gradients_are_clipped_in_every_precision(precision: str) -> None:
     assert norm == pytest.approx(1e-3, rel=1e-2)
     (optimizer,) = trainer.optimizers
     assert optimizer.defaults["fused"] is (True if precision == "32-true" else None)
-    assert optimizer.defaults["foreach"] is None, "torch takes the fastest that there is"
+    assert optimizer.defaults["foreach"] is None, "torch chooses the fastest"

@@ -79,8 +79,8 @@ def test_bfloat16_detects_both_ways(model: RetinaNet, on: bool) -> None:
     use_cpu_kernels(on)
     machine = Machine(CPU, "bf16")
     with machine.autocast():
-        (found,) = for_inference(model, machine)(pictures((64, 64)))
-    assert len(found["scores"]) > 0 and torch.isfinite(found["boxes"]).all()
+        (result,) = for_inference(model, machine)(pictures((64, 64)))
+    assert len(result["scores"]) > 0 and torch.isfinite(result["boxes"]).all()
 
 
 def test_switched_off_the_head_is_torchvisions() -> None:

@@ -1,4 +1,4 @@
-"""What is done for a whole batch at once is what torchvision does image by image."""
+"""For a whole batch at once the results are those of torchvision, image by image."""
 
 from __future__ import annotations
 
@@ -52,9 +52,9 @@ def test_anchors_are_matched_as_torchvision_matches_them(
     # Two objects of one box, and an anchor that fits an object exactly, twice.
     targets[3]["boxes"][4] = targets[3]["boxes"][5]
     anchors[7] = anchors[8] = targets[0]["boxes"][1]
-    found = match(Objects.of(targets), anchors, 0.5, 0.4)
+    result = match(Objects.of(targets), anchors, 0.5, 0.4)
     matcher = Matcher(0.5, 0.4, allow_low_quality_matches=True)
-    for matches, one in zip(found, targets, strict=True):
+    for matches, one in zip(result, targets, strict=True):
         if len(one["boxes"]):
             expected = matcher(box_iou(one["boxes"], anchors))
             assert (expected >= 0).any() and (expected == IGNORED).any() or len(one["boxes"]) < 3
@@ -108,8 +108,8 @@ def gradients_of_a_step(model: RetinaNet, every_box: bool) -> list[Tensor]:
         losses = RetinaNet.compute_loss(model, scaled, model.head(features), anchors)
     else:
         losses = model(images, truth)
-    found = torch.autograd.grad(sum(losses.values()), list(model.parameters()), allow_unused=True)
-    return [gradient for gradient in found if gradient is not None]
+    result = torch.autograd.grad(sum(losses.values()), list(model.parameters()), allow_unused=True)
+    return [gradient for gradient in result if gradient is not None]
 
 
 def test_a_step_computes_only_the_boxes_that_count_and_all_gradients_are_torchvisions(
@@ -122,10 +122,10 @@ def test_a_step_computes_only_the_boxes_that_count_and_all_gradients_are_torchvi
     for one, other in zip(ours, theirs, strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=1e-9 * float(other.abs().max()))
     features = [torch.randn(1, 256, 32, 32), torch.randn(1, 256, 4, 4)]
-    wanted = torch.zeros(1, 9 * (32 * 32 + 4 * 4), dtype=torch.bool)
-    wanted[0, 9 * 500] = True
-    some, every = b0.head(features, wanted), b0.head(features)
-    torch.testing.assert_close(some["bbox_regression"][wanted], every["bbox_regression"][wanted])
+    needed = torch.zeros(1, 9 * (32 * 32 + 4 * 4), dtype=torch.bool)
+    needed[0, 9 * 500] = True
+    some, every = b0.head(features, needed), b0.head(features)
+    torch.testing.assert_close(some["bbox_regression"][needed], every["bbox_regression"][needed])
     assert (some["bbox_regression"] == 0).float().mean() > 0.9
     torch.testing.assert_close(some["cls_logits"], every["cls_logits"])
 
@@ -137,8 +137,8 @@ def test_compiled_and_eager_networks_have_the_same_losses_gradients_and_weights(
     compiled = copy.deepcopy(eager)
     compiled.compile_network(backend="eager")
     eager.training = compiled.training = True
-    found, expected = (gradients_of_a_step(model, every_box=False) for model in (compiled, eager))
-    for one, other in zip(found, expected, strict=True):
+    result, expected = (gradients_of_a_step(model, every_box=False) for model in (compiled, eager))
+    for one, other in zip(result, expected, strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=1e-9 * float(other.abs().max()))
     assert compiled.state_dict().keys() == eager.state_dict().keys()
     assert compiled.backbone._compiled_call_impl and compiled.head._compiled_call_impl
@@ -165,11 +165,11 @@ def test_detections_are_those_of_torchvision(
         monkeypatch.setattr(b0, name, getattr(process, name))
     monkeypatch.setattr(b0, "topk_candidates", 100)
     monkeypatch.setattr(b0, "detections_per_img", 40)
-    found = process(logits, offsets, anchors, sizes)
+    result = process(logits, offsets, anchors, sizes)
     outputs = {"cls_logits": logits, "bbox_regression": offsets}
     expected = RetinaNet.postprocess_detections(b0, outputs, [anchors] * 3, sizes)
     assert [len(e["scores"]) for e in expected] == ([0] * 3 if threshold > 0.9 else [40] * 3)
-    for one, other in zip(found, expected, strict=True):
+    for one, other in zip(result, expected, strict=True):
         assert one["labels"].tolist() == other["labels"].tolist()
         torch.testing.assert_close(one["scores"], other["scores"])
         torch.testing.assert_close(one["boxes"], other["boxes"])
@@ -185,17 +185,17 @@ def test_neighbours_in_the_batch_suppress_nothing() -> None:
         anchors,
         [(64, 64)] * 2,
     )
-    for found in twice:
-        assert torch.equal(found["boxes"], alone["boxes"])
+    for result in twice:
+        assert torch.equal(result["boxes"], alone["boxes"])
 
 
 def test_scores_that_round_to_one_are_still_ranked() -> None:
     anchors = torch.tensor([[0.0, 0, 10, 10], [20, 20, 30, 30], [40, 40, 50, 50]])
     logits = torch.tensor([[[0.0, 40.0], [0.0, 60.0], [0.0, 50.0]]])
     process = PostProcessing(0.6, 0.5, 100, 2, BoxCoder((1.0, 1.0, 1.0, 1.0)))
-    (found,) = process([logits], [torch.zeros(1, 3, 4)], [anchors], [(64, 64)])
-    assert found["scores"].tolist() == [1, 1]
-    assert found["boxes"].tolist() == [anchors[1].tolist(), anchors[2].tolist()]
+    (result,) = process([logits], [torch.zeros(1, 3, 4)], [anchors], [(64, 64)])
+    assert result["scores"].tolist() == [1, 1]
+    assert result["boxes"].tolist() == [anchors[1].tolist(), anchors[2].tolist()]
 
 
 def test_far_apart_classes_and_images_keep_the_fractions_of_pixels() -> None:
@@ -204,23 +204,26 @@ def test_far_apart_classes_and_images_keep_the_fractions_of_pixels() -> None:
     logits = torch.full((12, 3, 90), -20.0)
     logits[:, :, 89] = torch.tensor([5.0, 4.0, 3.0])
     process = PostProcessing(0.05, 0.39, 100, 100, BoxCoder((1.0, 1.0, 1.0, 1.0)))
-    found = process([logits], [torch.zeros(12, 3, 4)], [anchors], [(1333, 1333)] * 12)
+    result = process([logits], [torch.zeros(12, 3, 4)], [anchors], [(1333, 1333)] * 12)
     # IoU 0.385: not a duplicate.
-    assert [len(f["boxes"]) for f in found] == [3] * 12
+    assert [len(f["boxes"]) for f in result] == [3] * 12
 
 
-def test_anchors_are_torchvisions_and_made_once_a_shape() -> None:
+def test_anchors_are_torchvisions_and_cached_for_some_shapes() -> None:
     sizes, ratios = ((16.0, 20.0), (32.0, 40.0)), ((0.5, 1.0),) * 2
     ours, theirs = Float32AnchorGenerator(sizes, ratios), AnchorGenerator(sizes, ratios)
     made = []
     for side in (64, 96, 64):
         batch = ImageList(torch.zeros(2, 3, side, side), [(side, side)] * 2)
         maps = [torch.zeros(2, 8, side // s, side // s) for s in (8, 16)]
-        found = ours(batch, maps)
-        for one, other in zip(found, theirs(batch, maps), strict=True):
+        result = ours(batch, maps)
+        for one, other in zip(result, theirs(batch, maps), strict=True):
             assert torch.equal(one, other)
-        made.append(found[0])
+        made.append(result[0])
     assert made[2] is made[0] is not made[1]
+    for side in range(8, 8 * 40, 8):
+        ours(ImageList(torch.zeros(1, 3, side, side), [(side, side)]), maps)
+    assert len(ours.cache) <= Float32AnchorGenerator.CACHED_SHAPES
 
 
 def test_anchors_made_for_inference_serve_training(b0: RetinaNet) -> None:
@@ -229,15 +232,6 @@ def test_anchors_made_for_inference_serve_training(b0: RetinaNet) -> None:
     with torch.inference_mode():
         model(images)
     sum(model.train()(images, truth).values()).backward()
-
-
-def test_the_memory_of_shapes_is_bounded() -> None:
-    generator = Float32AnchorGenerator(((16.0,),), ((1.0,),))
-    for side in range(8, 8 * 40, 8):
-        generator(
-            ImageList(torch.zeros(1, 3, side, side), [(side, side)]), [torch.zeros(1, 1, 2, 2)]
-        )
-    assert len(generator.cache) <= Float32AnchorGenerator.CACHED_SHAPES
 
 
 def test_training_without_targets_is_an_error(b0: RetinaNet) -> None:

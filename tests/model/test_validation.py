@@ -1,0 +1,104 @@
+"""Validation: the averaged weights, and a mAP that does not depend on the batches."""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from data.loader import make_loader
+from evaluation.metrics.coco import CocoEvaluation
+from evaluation.metrics.results import ImageResult
+from model.lightning_trainer import (
+    DetectorModule,
+    Timer,
+)
+from tests.memory_data import NAMES, PicturesInMemory, quiet_trainer
+from tests.small_models import build, with_varied_outputs
+
+
+def test_the_first_batch_counts_for_the_speed_only_if_it_is_alone() -> None:
+    timer = Timer()
+    assert math.isnan(timer.rate)
+    timer.batches.append((4, 8.0))
+    assert timer.rate == 0.5
+    timer.batches += [(4, 1.0), (2, 0.5)]
+    assert timer.rate == 4
+
+
+@pytest.fixture(scope="module")
+def model() -> nn.Module:
+    torch.manual_seed(1)
+    return with_varied_outputs(build(score_thresh=0.01), spread=0.3)
+
+
+@pytest.fixture(scope="module")
+def planted(model: nn.Module) -> tuple[PicturesInMemory, float]:
+    """Pictures with some of the model's own detections as their objects, and the mAP of that.
+
+    The mAP comes from the model's own forward, one picture at a time.
+    """
+    sizes = [(48, 64), (64, 64), (64, 30), (90, 128), (40, 40), (48, 64), (64, 64), (64, 30)]
+    data = PicturesInMemory(sizes)
+    with torch.no_grad():
+        result = [model([data[row][0].float() / 255])[0] for row in range(len(sizes))]
+    objects = []
+    for detection in result:
+        has_area = (detection["boxes"][:, 2:] > detection["boxes"][:, :2]).all(dim=1)
+        rows = (has_area & (detection["labels"] > 0)).nonzero().flatten().tolist()[1:12:4]
+        detected = [(detection["boxes"][r].tolist(), int(detection["labels"][r])) for r in rows]
+        objects.append([*detected, ((1, 1, 9, 30), 1)])
+    objects[4] = []
+    data.plant(objects)
+    results = [
+        ImageResult.from_tensors(data[row][1], detection) for row, detection in enumerate(result)
+    ]
+    return data, CocoEvaluation(results, NAMES).metrics.map
+
+
+def test_map_and_loss_of_a_validation_are_the_same_for_every_batch_size_and_number_of_workers(
+    model: nn.Module, planted: tuple[PicturesInMemory, float]
+) -> None:
+    data, expected = planted
+    assert 0.02 < expected < 0.98
+    losses = []
+    for batch_size, workers in ((1, 0), (3, 0), (8, 0), (3, 2)):
+        for with_loss in (True, False):
+            module = DetectorModule(copy.deepcopy(model), NAMES, validation_loss=with_loss)
+            loader = make_loader(data, batch_size, workers=workers)
+            (values,) = quiet_trainer().validate(module, loader, verbose=False)
+            assert values["mAP"] == pytest.approx(expected, abs=1e-6)
+            assert ("val_loss" in values) == with_loss
+            losses += [values["val_loss"]] if with_loss else []
+            assert module.metrics is not None
+            assert sum(module.metrics.objects.values()) == 4 * 7
+            assert module.images_per_second > 0
+    assert losses == pytest.approx([losses[0]] * 4, rel=1e-4)
+
+
+def test_validation_sees_the_average_alone(
+    model: nn.Module, planted: tuple[PicturesInMemory, float]
+) -> None:
+    data, _ = planted
+    module = DetectorModule(copy.deepcopy(model), NAMES)
+    with torch.no_grad():
+        for parameter in module.model.parameters():
+            parameter.fill_(math.nan)
+    (values,) = quiet_trainer().validate(module, make_loader(data.subset([0]), 1), verbose=False)
+    assert math.isfinite(values["val_loss"])
+
+
+def test_two_validations_do_not_add_up(
+    model: nn.Module, planted: tuple[PicturesInMemory, float]
+) -> None:
+    module = DetectorModule(copy.deepcopy(model), NAMES)
+    counts = []
+    for rows in ([0, 1], [2]):
+        loader = make_loader(planted[0].subset(rows), 2)
+        quiet_trainer().validate(module, loader, verbose=False)
+        assert module.metrics is not None
+        counts.append(sum(module.metrics.objects.values()))
+    assert counts == [8, 4]
