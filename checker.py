@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 
 from data.checking.check import CLEAN, PROBLEMS, UNUSABLE, Check, SplitFacts, check_dataset
@@ -87,14 +86,10 @@ def _show_problems(check: Check) -> None:
     for remark in check.problems:
         label = "error" if check.refused(remark) else "problem"
         say(label, f"{remark.what}: {remark.count}" if remark.count else remark.what)
-        _show_places(remark.places)
+        for place in remark.places:
+            say("", f"  {place}")
         if remark.count > len(remark.places):
             say("", f"  and {remark.count - len(remark.places)} more; the first are kept")
-
-
-def _show_places(places: Iterable[str]) -> None:
-    for place in places:
-        say("", f"  {place}")
 
 
 def _verdict(check: Check) -> str:

@@ -40,10 +40,10 @@ def open_dataset(
 
     folder, remarks = open_folder(path), Remarks()
     layout = layout_of(folder)
-    splits = layout.survey(folder, validation_fraction, seed, remarks, progress=progress).splits
+    survey = layout.survey(folder, validation_fraction, seed, remarks, progress=progress)
     remarks.refuse(str(folder.path), skip_bad_images=skip_bad_images, hint=folder.link_hint())
-    assert splits is not None  # else there is an error
-    return replace(splits, notes=remarks.lines())
+    assert survey is not None  # else there is an error
+    return replace(survey.splits, notes=remarks.lines())
 
 
 def layout_of(folder: Folder) -> type[LayoutDataset]:

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from data.dataset import Annotation
 from data.reading.base import LayoutDataset, Reading
-from data.reading.box_parsing import make_box, parse_size
-from data.reading.coco_files import CocoImages, choose_files, find_files
+from data.reading.box_parsing import make_box
+from data.reading.coco_files import choose_files, find_files, image_index
 from data.reading.coco_json import (
     Entry,
     Id,
@@ -21,11 +21,11 @@ from data.reading.coco_json import (
     corners_of,
     id_of,
     load_coco,
-    number_text,
+    size_of,
     text_of,
 )
 from data.reading.folder import Folder
-from data.reading.image_lookup import searched
+from data.reading.image_lookup import PathIndex, searched
 from data.reading.image_objects import ImageObjects
 from data.remarks import Remarks, Severity
 from utils.errors import UserError
@@ -74,11 +74,11 @@ class _Image:
 
 @dataclass(frozen=True)
 class _Split:
-    """One JSON, read. names: category id to name. searched: where its images were looked for."""
+    """One JSON, read. names: category id to name. folders: where its images were looked for."""
 
     images: Sequence[_Image]
     names: Mapping[Id, str]
-    searched: Sequence[Folder]
+    folders: Sequence[Folder]
 
     def annotations(self) -> list[Annotation]:
         return [image.objects.annotation(image.path) for image in self.images]
@@ -87,18 +87,18 @@ class _Split:
 def _read_split(folder: Folder, path: Path, remarks: Remarks) -> _Split:
     content = load_coco(path)
     names = category_names(content["categories"], path)
-    lookup = CocoImages(folder, path)
+    lookup = image_index(folder, path)
     images = _images(content["images"], path, lookup, remarks)
     for number, entry in enumerate(content["annotations"], start=1):
         # An annotation's own id is what a user can search for; some tools write none.
         label = reprlib.repr(entry["id"]) if "id" in entry else f"number {number}"
         with remarks.catch_errors():
             _add_annotation(entry, f"{path}, annotation {label}", images, names, remarks)
-    return _Split([image for image in images.values() if image], names, lookup.searched)
+    return _Split([image for image in images.values() if image], names, lookup.folders)
 
 
 def _images(
-    rows: Sequence[Entry], path: Path, lookup: CocoImages, remarks: Remarks
+    rows: Sequence[Entry], path: Path, lookup: PathIndex, remarks: Remarks
 ) -> dict[Id, _Image | None]:
     """By image id; None for an entry whose image is missing."""
     images: dict[Id, _Image | None] = {}
@@ -113,7 +113,7 @@ def _images(
             stated = text_of(row, "file_name", where)
             image = lookup.find(stated)
             if image is None:
-                what = f"image(s) not found in {searched(lookup.searched)}"
+                what = f"image(s) not found in {searched(lookup.folders)}"
                 remarks.count(what, f"{where}, {stated!r}", Severity.BAD_IMAGE)
                 continue
             if image in owner:
@@ -123,7 +123,7 @@ def _images(
                     "or restore the folders that tell them apart."
                 )
             owner[image] = key
-            size = parse_size(number_text(row.get("width")), number_text(row.get("height")))
+            size = size_of(row)
             images[key] = _Image(image, ImageObjects(where, size), ImageObjects(where, size))
     return images
 
@@ -186,6 +186,6 @@ def _crowds(
 
 def _remark_unused(splits: Sequence[_Split], remarks: Remarks) -> None:
     used = {image.path for split in splits for image in split.images}
-    folders = {f.path: f for split in splits for f in split.searched}
+    folders = {f.path: f for split in splits for f in split.folders}
     for path in sorted({path for f in folders.values() for path in f.images} - used):
         remarks.count("images that no COCO file names, not used", str(path))

@@ -212,9 +212,7 @@ class Dataset(torch.utils.data.Dataset):
 
     def cached(self, cache: ImageCache | None = None) -> Dataset:
         """The same images, decoded once and kept in memory; by default in a cache of its own."""
-        other = copy.copy(self)
-        other.cache = ImageCache(self.sizes()) if cache is None else cache
-        return other
+        return self._copy(cache=ImageCache(self.sizes()) if cache is None else cache)
 
     def sizes(self) -> Iterator[tuple[Path, tuple[int, int]]]:
         """Each image's path and (width, height), where it is known without decoding."""
@@ -224,21 +222,22 @@ class Dataset(torch.utils.data.Dataset):
 
     def with_transform(self, transform: Transform | None) -> Dataset:
         """The same annotations behind another transform."""
-        other = copy.copy(self)
-        other.transform = transform
-        return other
+        return self._copy(transform=transform)
 
     def renamed_to(self, class_names: Sequence[str]) -> Dataset:
         """The same annotations labelled by another class list, for example a checkpoint's."""
-        other = Dataset(self.annotations, class_names, self.transform)
-        other.cache = self.cache
-        return other
+        renamed = Dataset(self.annotations, class_names)
+        return renamed._copy(transform=self.transform, cache=self.cache)
 
     def subset(self, indices: Sequence[int]) -> Dataset:
         """Some of the images; the class list stays."""
+        annotations = tuple(self.annotations[i] for i in indices)
+        unreadable = torch.zeros(len(annotations), dtype=torch.bool)
+        return self._copy(annotations=annotations, unreadable=unreadable)
+
+    def _copy(self, **changes: Any) -> Dataset:
         other = copy.copy(self)
-        other.annotations = tuple(self.annotations[i] for i in indices)
-        other.unreadable = torch.zeros(len(other.annotations), dtype=torch.bool)
+        vars(other).update(changes)
         return other
 
 

@@ -15,6 +15,7 @@ import pytest
 import data.reading.box_parsing
 from data.dataset import Dataset
 from tests import fuzz
+from tests.data_sets import snapshot
 from tests.fuzz_data import Victim, write_victims
 from tests.fuzz_mutations import mutate
 from utils.errors import UserError
@@ -68,11 +69,6 @@ def victims(tmp_path: Path) -> list[Victim]:
     return write_victims(tmp_path / "data")
 
 
-def snapshot(folder: Path) -> dict[Path, tuple[bytes, int]]:
-    files = (p for p in sorted(folder.rglob("*")) if p.is_file())
-    return {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in files}
-
-
 def losses(victims: list[Victim], count: int = 40, **options: Any) -> list[fuzz.Loss]:
     tallies = fuzz.fuzz(victims, range(count), seed=3, **options)
     assert sum(t.loaded + t.errors + len(t.losses) for t in tallies.values()) == count
@@ -91,34 +87,26 @@ def test_each_mutation_ends_in_samples_or_in_one_line(victims: list[Victim]) -> 
         assert tally.loaded > 3 and tally.errors > 20 and tally.samples > 2 * tally.loaded
 
 
-def test_a_mutation_touches_the_annotations_alone_and_puts_them_back(
+def test_mutations_touch_the_annotations_alone_and_open_no_file_elsewhere(
     victims: list[Victim], audit: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Whatever a mutated path says, ``/etc/passwd`` included."""
     monkeypatch.setattr(fuzz, "probe", audit)
     folder = victims[0].folder.parent
     for victim in victims:  # what is imported late is imported now
         fuzz.probe(victim.folder)
     audit.seen.clear()
     before = snapshot(folder)
-    fuzz.fuzz(victims, range(300), seed=21)
-    after = snapshot(folder)
-    assert {p: raw for p, (raw, _) in before.items()} == {p: raw for p, (raw, _) in after.items()}
-    images = [p for p in before if p.suffix in (".png", ".jpg")]
-    assert len(images) == 30 and all(before[p] == after[p] for p in images)
-    assert len(audit.seen) > 300
-    # Python may save a codec that it has compiled.
-    assert [event for event in audit.seen if event[2] and not event[1].startswith(PYTHON)] == []
-
-
-def test_no_mutation_opens_a_file_elsewhere(
-    victims: list[Victim], audit: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Whatever a mutated path says, ``/etc/passwd`` included."""
-    monkeypatch.setattr(fuzz, "probe", audit)
     fuzz.fuzz(victims, range(600), seed=22)
-    elsewhere = {path for _, path, _ in audit.seen if "data" not in Path(path).parts}
-    # A codec that a file declares is imported.
-    assert {path for path in elsewhere if not path.startswith(PYTHON)} == set()
+    after = snapshot(folder)
+    assert {p: entry[0] for p, entry in before.items()} == {p: e[0] for p, e in after.items()}
+    images = [p for p in before if p.endswith((".png", ".jpg"))]
+    assert len(images) == 30 and all(before[p] == after[p] for p in images)
+    assert len(audit.seen) > 600
+    # Python may import or save a codec that a file declares.
+    others = [event for event in audit.seen if not event[1].startswith(PYTHON)]
+    assert [event for event in others if event[2]] == []
+    assert {path for _, path, _ in others if "data" not in Path(path).parts} == set()
     assert not any("passwd" in path for _, path, _ in audit.seen)
 
 

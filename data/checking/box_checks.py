@@ -23,24 +23,25 @@ def check_boxes(
     *,
     decode: bool = False,
     progress: Callable[[int], None] | None = None,
-) -> tuple[list[Annotation], list[ImageProbe]]:
-    """The records whose image can be read, and the probes of all records' images.
+) -> tuple[list[Annotation | None], list[ImageProbe]]:
+    """The records as training uses them, and the probes of their images.
 
-    Each returned record states the size of its image as training sees it, and its boxes lie
-    inside: what reaches over the edge is clipped, what is mostly outside is dropped, and both are
-    counted. Images that cannot be read count as bad images. decode: see ``probe``.
+    Each record states the size of its image as training sees it, and its boxes lie inside: what
+    reaches over the edge is clipped, what is mostly outside is dropped, and both are counted. None
+    is for an image that cannot be read, which counts as a bad image. decode: see ``probe``.
     """
     files = [(record.image_path, record.size) for record in records]
     probes = probe_all(files, decode=decode, progress=progress)
-    kept = []
+    checked: list[Annotation | None] = []
     for record, probe in zip(records, probes, strict=True):
         if probe.size is None:
             where = f"{probe.path}: {probe.error}"
             remarks.count("image(s) that cannot be read", where, Severity.BAD_IMAGE)
-            continue
-        same_size = _compare_sizes(record, probe, remarks)
-        kept.append(_fit(record, probe.size, same_size, remarks))
-    return kept, probes
+            checked.append(None)
+        else:
+            same_size = _compare_sizes(record, probe, remarks)
+            checked.append(_fit(record, probe.size, same_size, remarks))
+    return checked, probes
 
 
 def _compare_sizes(record: Annotation, probe: ImageProbe, remarks: Remarks) -> bool:

@@ -141,7 +141,7 @@ def check_dataset(
         survey = reader.survey(
             folder, validation_fraction, seed, remarks, decode=True, progress=progress
         )
-        if survey.splits is not None:
+        if survey is not None:
             datasets = (survey.splits.train, survey.splits.validation)
             splits = [SplitFacts.of(n, d) for n, d in zip(SPLITS, datasets, strict=True)]
             train, validation = (dataset.label_counts() for dataset in datasets)

@@ -107,12 +107,34 @@ def allow_megapixels(megapixels: float) -> None:
     Image.MAX_IMAGE_PIXELS = round(megapixels * 1e6 / 2)
 
 
-def probe(path: Path, annotated_size: Size | None = None, *, decode: bool = False) -> ImageProbe:
+def probe(
+    path: Path,
+    annotated_size: Size | None = None,
+    *,
+    decode: bool = False,
+    for_large: ThreadPoolExecutor | None = None,
+) -> ImageProbe:
     """What an image file holds; an unreadable one has an ``error``.
 
     Only the header and how the file ends are read, unless these leave doubt or ``decode`` is true.
+    for_large: where large images are decoded, by default here.
     """
-    return _probe(path, annotated_size, decode, None)
+    stored_size = None
+    orientation = 1
+    try:
+        with open_image(path) as stored:
+            stored_size, orientation = stored.size, orientation_of(stored)
+            if not decode and header_tells_all(path, stored.format):
+                as_stored = drawn_on_stored(annotated_size, stored_size, orientation)
+                size = stored_size if as_stored else upright_size(stored_size, orientation)
+                return ImageProbe(path, size, stored_size, orientation)
+        if for_large is not None and stored_size[0] * stored_size[1] > LARGE_IMAGE:
+            return for_large.submit(_probe_pixels, path, annotated_size, stored_size).result()
+        return _probe_pixels(path, annotated_size, stored_size)
+    except FileNotFoundError:
+        return ImageProbe(path, None, error="the file is missing")
+    except Exception as error:
+        return ImageProbe(path, None, stored_size, orientation, why_unreadable(error, path))
 
 
 def probe_all(
@@ -133,7 +155,7 @@ def probe_all(
         warnings.simplefilter("ignore")
         try:
             for result in pool.map(
-                lambda file: _probe(file[0], file[1], decode, one_thread), files
+                lambda file: probe(*file, decode=decode, for_large=one_thread), files
             ):
                 probes.append(result)
                 if progress is not None:
@@ -149,27 +171,6 @@ def processors() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def _probe(
-    path: Path, annotated_size: Size | None, decode: bool, for_large: ThreadPoolExecutor | None
-) -> ImageProbe:
-    stored_size = None
-    orientation = 1
-    try:
-        with open_image(path) as stored:
-            stored_size, orientation = stored.size, orientation_of(stored)
-            if not decode and header_tells_all(path, stored.format):
-                as_stored = drawn_on_stored(annotated_size, stored_size, orientation)
-                size = stored_size if as_stored else upright_size(stored_size, orientation)
-                return ImageProbe(path, size, stored_size, orientation)
-        if for_large is not None and stored_size[0] * stored_size[1] > LARGE_IMAGE:
-            return for_large.submit(_probe_pixels, path, annotated_size, stored_size).result()
-        return _probe_pixels(path, annotated_size, stored_size)
-    except FileNotFoundError:
-        return ImageProbe(path, None, error="the file is missing")
-    except Exception as error:
-        return ImageProbe(path, None, stored_size, orientation, why_unreadable(error, path))
 
 
 def _probe_pixels(path: Path, annotated_size: Size | None, stored_size: Size) -> ImageProbe:

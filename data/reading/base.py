@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
@@ -35,16 +35,12 @@ class Reading:
     crowds: Mapping[Path, Annotation] = field(default_factory=dict)
 
 
-@dataclass
-class Survey:
-    """What reading a data set gave. splits: None where there is too much wrong to make any.
+class Survey(NamedTuple):
+    """What reading a data set gave. The probes are of all images, also of unreadable ones."""
 
-    train_probes, validation_probes: one for each image that was probed.
-    """
-
-    splits: DataSplits | None = None
-    train_probes: list[ImageProbe] = field(default_factory=list)
-    validation_probes: list[ImageProbe] = field(default_factory=list)
+    splits: DataSplits
+    train_probes: list[ImageProbe]
+    validation_probes: list[ImageProbe]
 
 
 class LayoutDataset(Dataset):
@@ -79,40 +75,34 @@ class LayoutDataset(Dataset):
         *,
         decode: bool = False,
         progress: Progress | None = None,
-    ) -> Survey:
-        """Read everything; all that is wrong goes into ``remarks``.
+    ) -> Survey | None:
+        """Read everything; all that is wrong goes into ``remarks``. None: no splits can be made.
 
         decode: read the pixels of each image and not only its header. progress is called with
         (images done, images in all).
         """
-        survey = Survey()
         with remarks.catch_errors():
             reading = cls.read(folder, remarks)
             train, validation = _split(reading, folder, validation_fraction, seed, remarks)
-            _refuse_fractions([*train, *validation], folder)
-            before, total = len(train), len(train) + len(validation)
-            train, survey.train_probes = check_boxes(
-                train, remarks, decode=decode, progress=_counted(progress, 0, total)
+            both, first = [*train, *validation], len(train)
+            _refuse_fractions(both, folder)
+            checked, probes = check_boxes(
+                both,
+                remarks,
+                decode=decode,
+                progress=None if progress is None else lambda done: progress(done, len(both)),
             )
-            validation, survey.validation_probes = check_boxes(
-                validation, remarks, decode=decode, progress=_counted(progress, before, total)
-            )
+            train = [record for record in checked[:first] if record is not None]
+            validation = [record for record in checked[first:] if record is not None]
             _refuse_useless(train, validation, folder)
             class_names = _all_names(reading.class_names, validation, remarks)
             _remark_shared(train, validation, remarks)
             remark_names(class_names, name_counts(train), name_counts(validation), remarks)
             if folder.escaping:
                 remarks.warn(folder.link_hint().strip())
-            survey.splits = DataSplits(
-                train=cls(train, class_names),
-                validation=cls(validation, class_names),
-                layout=cls.layout,
-            )
-        return survey
-
-
-def _counted(progress: Progress | None, before: int, total: int) -> Callable[[int], None] | None:
-    return None if progress is None else lambda done: progress(before + done, total)
+            splits = DataSplits(cls(train, class_names), cls(validation, class_names), cls.layout)
+            return Survey(splits, probes[:first], probes[first:])
+        return None
 
 
 def _split(

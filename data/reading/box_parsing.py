@@ -70,7 +70,7 @@ def make_box(
     return left, top, xmax, ymax
 
 
-def parse_size(width: str | None, height: str | None) -> tuple[int, int] | None:
+def parse_size(width: str | float | None, height: str | float | None) -> tuple[int, int] | None:
     """(width, height) in pixels, or None where it is absent, zero or no number.
 
     Labelling tools often write 0 or nonsense; the decoded image is what counts.

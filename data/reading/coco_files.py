@@ -91,18 +91,16 @@ def _names(folder: Folder, paths: Sequence[Path]) -> str:
     return listed(p.relative_to(folder.path) for p in paths)
 
 
-class CocoImages:
-    """Look-up of images by ``file_name``, see ``data.reading.image_lookup.PathIndex``."""
-
-    def __init__(self, folder: Folder, json_path: Path) -> None:
-        bases = [folder, *(f for n in IMAGE_FOLDERS if (f := folder.find_folder(n)))]
-        inside = [f for base in bases for f in base.folders]
-        split = split_of(json_path.name) or split_of(json_path.parent.name)
-        of_split = [f for f in inside if split and split_of(f.path.name) == split]
-        # train2017/ comes before train2014/ for a file that is called instances_train2017.json.
-        of_split.sort(key=lambda f: fold(f.path.name) not in fold(json_path.name))
-        of_split += [f for base in of_split for n in IMAGE_FOLDERS if (f := base.find_folder(n))]
-        # Not the other split's: splits that are numbered alike would take each other's images.
-        others = [f for f in inside if not split or not split_of(f.path.name)]
-        self.searched = list({f.path: f for f in (*of_split, *bases, *others)}.values())
-        self.find = PathIndex(self.searched, self.searched).find
+def image_index(folder: Folder, json_path: Path) -> PathIndex:
+    """Look-up of the images of one JSON by ``file_name``."""
+    bases = [folder, *(f for n in IMAGE_FOLDERS if (f := folder.find_folder(n)))]
+    inside = [f for base in bases for f in base.folders]
+    split = split_of(json_path.name) or split_of(json_path.parent.name)
+    of_split = [f for f in inside if split and split_of(f.path.name) == split]
+    # train2017/ comes before train2014/ for a file that is called instances_train2017.json.
+    of_split.sort(key=lambda f: fold(f.path.name) not in fold(json_path.name))
+    of_split += [f for base in of_split for n in IMAGE_FOLDERS if (f := base.find_folder(n))]
+    # Not the other split's: splits that are numbered alike would take each other's images.
+    others = [f for f in inside if not split or not split_of(f.path.name)]
+    folders = list({f.path: f for f in (*of_split, *bases, *others)}.values())
+    return PathIndex(folders, folders)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from data.reading.box_parsing import MAX_PIXEL
+from data.reading.box_parsing import MAX_PIXEL, parse_size
 from data.reading.folder import read_text
 from utils.errors import UserError
 
@@ -86,5 +86,9 @@ def text_of(row: Entry, key: str, where: str) -> str:
     return text
 
 
-def number_text(value: Any) -> str | None:
-    return str(value) if type(value) in (int, float, str) else None
+def size_of(row: Entry) -> tuple[int, int] | None:
+    """(width, height) of an image, None where it is not stated."""
+    width, height = row.get("width"), row.get("height")
+    if not all(type(side) in (int, float, str) for side in (width, height)):
+        return None
+    return parse_size(width, height)

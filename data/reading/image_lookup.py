@@ -70,7 +70,7 @@ class PathIndex:
     """
 
     def __init__(self, folders: Sequence[Folder], bases: Sequence[Folder]) -> None:
-        self._bases = bases
+        self.folders, self._bases = folders, bases
         self._anywhere = ImageIndex(folders)
         self._by_parents: dict[tuple[str, ...], ImageIndex] = {}
         self._by_folders: dict[tuple[Folder, ...], ImageIndex] = {}

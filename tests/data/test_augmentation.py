@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -102,16 +103,11 @@ def bright_envelope(image: Tensor) -> Tensor:
     return torch.cat([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1])
 
 
+lengths, tenths = st.integers(40, 160), st.integers(0, 10)
+
+
 @several
-@given(
-    st.integers(40, 160),
-    st.integers(40, 160),
-    st.integers(0, 10),
-    st.integers(0, 10),
-    canvases,
-    seeds,
-    st.booleans(),
-)
+@given(lengths, lengths, tenths, tenths, canvases, seeds, st.booleans())
 def test_boxes_stay_tight_around_their_objects(
     height: int, width: int, x: int, y: int, canvas: tuple[int, int], seed: int, turned: bool
 ) -> None:
@@ -146,7 +142,7 @@ def test_each_object_keeps_its_own_label_when_others_go() -> None:
     assert fewer > 5
 
 
-def test_a_picture_without_objects_passes() -> None:
+def test_an_image_without_objects_passes() -> None:
     image, target = TrainingTransform((SIZE, SIZE))(filled([], 50, 90), target_of([], 50, 90))
     assert tuple(image.shape) == (3, SIZE, SIZE) and tuple(target["boxes"].shape) == (0, 4)
     assert target["labels"].shape == target["difficult"].shape == (0,)
@@ -223,30 +219,23 @@ def test_images_are_mirrored_always_and_rotated_only_on_request(
     flag[0, 30:70, 30:50] = 255
     flag[2, 30:70, 50:70] = 255
     geometry = TrainingTransform((SIZE, SIZE), quarter_turns=quarter_turns).geometry
-    seen = []
+    seen = Counter[str]()
     for seed in range(40):
         torch.manual_seed(seed)
-        image, _ = geometry(tv_tensors.Image(flag), target_of([box], 100, 100))
-        seen.append(heading(image))
-    assert set(seen) == headings
-    assert all(seen.count(name) > 3 for name in headings)
+        seen[heading(geometry(tv_tensors.Image(flag), target_of([box], 100, 100))[0])] += 1
+    assert set(seen) == headings and min(seen.values()) > 3
 
 
 def test_quarter_turns_move_pixels_and_box_alike() -> None:
-    box = [4, 10, 30, 22]
+    drawn = [[4, 10, 30, 22]]
+    picture = tv_tensors.Image(filled(drawn, SIZE, SIZE)), target_of(drawn, SIZE, SIZE)
     envelopes = set()
     for seed in range(20):
         torch.manual_seed(seed)
-        image, target = RandomQuarterTurns()(
-            tv_tensors.Image(filled([box], SIZE, SIZE)), target_of([box], SIZE, SIZE)
-        )
-        torch.testing.assert_close(
-            target["boxes"][0].as_subclass(Tensor),
-            bright_envelope(image).float(),
-            atol=1e-3,
-            rtol=0,
-        )
-        envelopes.add(tuple(bright_envelope(image).tolist()))
+        image, target = RandomQuarterTurns()(*picture)
+        box, envelope = target["boxes"][0].as_subclass(Tensor), bright_envelope(image)
+        assert (box - envelope).abs().max() <= 1e-3
+        envelopes.add(tuple(envelope.tolist()))
     assert envelopes == {(4, 10, 30, 22), (10, 34, 22, 60), (34, 42, 60, 54), (42, 4, 54, 30)}
 
 
@@ -274,7 +263,7 @@ def test_the_picture_that_fits_the_canvas_is_scaled_by_up_to_the_factor_either_w
         factors.append(width / 96)
     assert min(factors) >= 1 / jitter - 0.01 and max(factors) <= jitter + 0.01
     smaller = sum(factor < 1 for factor in factors)
-    assert (smaller == 0 and max(factors) == 1) if jitter == 1 else 15 < smaller < 45
+    assert (min(factors) == max(factors) == 1) if jitter == 1 else 15 < smaller < 45
 
 
 @several

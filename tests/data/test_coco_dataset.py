@@ -262,11 +262,3 @@ def test_where_images_are_set_aside_their_crowds_go_to_validation_alone(tmp_path
     splits = open_dataset(write_one(tmp_path, edit), validation_fraction=0.3)
     assert [int(a.difficult.sum()) for a in splits.train.annotations] == [0, 0]
     assert [int(a.difficult.sum()) for a in splits.validation.annotations] == [1]
-
-
-def test_a_class_that_only_validation_has_is_an_error(tmp_path: Path) -> None:
-    write_both(tmp_path)
-    content = coco_content({"d.jpg": [("kings", 1, 1, 9, 9)], "e.jpg": []}, {"kings": 1})
-    write_json(tmp_path / "annotations/instances_val2017.json", content)
-    message = error(tmp_path)
-    assert "'kings' in 1 object(s)" in message and "did you mean 'king'?" in message

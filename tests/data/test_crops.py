@@ -11,32 +11,26 @@ from PIL import Image, ImageDraw
 
 from data.crops import MARGIN, MAX_OVERLAP, coverage, crop_objects, typical_side
 from data.dataset import Annotation, Dataset
+from tests.data_sets import Thing, annotation
 
 COLOURS = {"ace": (250, 0, 0), "king": (0, 0, 250), "queen": (0, 250, 0)}
 GROUND = (90, 90, 90)
 SIDE = 48
-Thing = tuple[str, float, float, float, float]
 
 
 def dataset(
     folder: Path, pictures: list[list[Thing]], size: tuple[int, int] = (200, 160)
 ) -> Dataset:
     """Grey pictures with a filled rectangle for each thing."""
-    annotations = []
+    records = []
     for i, things in enumerate(pictures):
         image = Image.new("RGB", size, GROUND)
-        for name, *box in things:
-            left, top, right, bottom = box
-            right, bottom = max(left, right - 1), max(top, bottom - 1)
-            ImageDraw.Draw(image).rectangle((left, top, right, bottom), fill=COLOURS[name])
-        path = folder / f"{i}.png"
-        image.save(path)
-        boxes = np.array([t[1:] for t in things], dtype=np.float32).reshape(-1, 4)
-        names = tuple(t[0] for t in things)
-        annotations.append(
-            Annotation(path, boxes, names, np.zeros(len(things), dtype=bool), size, path.stem)
-        )
-    return Dataset(annotations, list(COLOURS))
+        for name, left, top, right, bottom in things:
+            corners = (left, top, max(left, right - 1), max(top, bottom - 1))
+            ImageDraw.Draw(image).rectangle(corners, fill=COLOURS[name])
+        image.save(folder / f"{i}.png")
+        records.append(annotation(folder / f"{i}.png", things, size))
+    return Dataset(records, list(COLOURS))
 
 
 def many(folder: Path, count: int = 12) -> Dataset:

@@ -192,18 +192,6 @@ def test_text_of_another_encoding_is_an_error_with_its_line(tmp_path: Path) -> N
     assert "train_labels.csv, line 2: not UTF-8 text" in refusal(tmp_path)
 
 
-def test_all_missing_images_are_listed_up_to_twenty(tmp_path: Path) -> None:
-    rows = [f"lost{i:02}.jpg,64,48,ace,1,1,9,9" for i in range(22)]
-    message = error(tmp_path, "a.jpg,64,48,ace,1,1,9,9", *rows, rows[0])
-    assert "22 image(s) not found in" in message and "'lost19.jpg' and 2 more" in message
-
-
-def test_a_class_of_the_test_csv_alone_is_refused(tmp_path: Path) -> None:
-    write_cards(tmp_path, TRAIN, {"c.jpg": [("aec", 1, 1, 9, 9)]})
-    message = refusal(tmp_path)
-    assert "'aec' in 1 object(s)" in message and "did you mean 'ace'" in message
-
-
 def test_a_training_csv_alone_is_split_and_a_test_csv_alone_is_an_error(tmp_path: Path) -> None:
     write_cards(tmp_path, {f"{i}.jpg": [ACE] for i in range(10)}, TEST)
     (tmp_path / "test_labels.csv").rename(tmp_path / "unused.csv")
@@ -213,20 +201,6 @@ def test_a_training_csv_alone_is_split_and_a_test_csv_alone_is_an_error(tmp_path
     (tmp_path / "unused.csv").rename(tmp_path / "test_labels.csv")
     (tmp_path / "train_labels.csv").unlink()
     assert "no train_labels.csv" in refusal(tmp_path)
-
-
-def test_images_that_no_row_names_are_counted(tmp_path: Path) -> None:
-    write_cards(tmp_path, TRAIN, TEST)
-    draw_image(tmp_path / "train" / "extra.jpg")
-    assert any("not used: 1 (e.g." in note for note in open_dataset(tmp_path).notes)
-
-
-def test_an_image_in_both_splits_is_remarked(tmp_path: Path) -> None:
-    write_text(tmp_path / "train_labels.csv", csv_text(TRAIN))
-    write_text(tmp_path / "test_labels.csv", csv_text({"a.jpg": [ACE]}))
-    for name in TRAIN:
-        draw_image(tmp_path / name)
-    assert any("in training and in validation" in note for note in open_dataset(tmp_path).notes)
 
 
 def test_the_real_photographs_are_playing_cards(cards_dir: Path) -> None:

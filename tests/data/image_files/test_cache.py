@@ -153,26 +153,18 @@ def test_images_that_fit_are_kept_for_both_splits(splits: DataSplits, folder: Pa
     assert are_equal(epoch(subset), expected)
 
 
-def test_images_that_do_not_fit_are_decoded_each_time_and_the_user_is_informed(
-    splits: DataSplits,
+def test_where_images_cannot_be_kept_they_are_decoded_each_time_and_the_user_is_informed(
+    splits: DataSplits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     same, text = keep_decoded(splits, memory=2 * 6 * BYTES - 2, workers=2)
     assert same is splits
     assert text.startswith("off: 6 decoded images") and "more than 50%" in text
 
-
-def test_where_processes_would_not_share_it_the_user_is_informed(
-    splits: DataSplits, monkeypatch: pytest.MonkeyPatch
-) -> None:
     monkeypatch.setattr(multiprocessing, "get_start_method", lambda: "spawn")
     same, text = keep_decoded(splits, memory=10**9, workers=2)
     assert same is splits and "--workers 0" in text
     assert keep_decoded(splits, memory=10**9, workers=0)[0].train.cache
 
-
-def test_where_the_system_gives_no_memory_images_are_decoded_each_time(
-    splits: DataSplits, monkeypatch: pytest.MonkeyPatch
-) -> None:
     def refuse(*arguments: int) -> None:
         raise OSError("Cannot allocate memory")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import struct
 import zlib
@@ -41,32 +40,21 @@ def colour_at(image: Image.Image, x: int, y: int) -> str:
 
 @pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "webp"])
 @pytest.mark.parametrize(
-    ("orientation", "size", "red_corner"),
-    [
-        (1, (40, 20), (2, 2)),
-        (2, (40, 20), (37, 2)),
-        (3, (40, 20), (37, 17)),
-        (4, (40, 20), (2, 17)),
-        (5, (20, 40), (2, 2)),
-        (6, (20, 40), (17, 2)),
-        (7, (20, 40), (17, 37)),
-        (8, (20, 40), (2, 37)),
-    ],
+    ("orientation", "right", "bottom"),
+    [(1, 0, 0), (2, 1, 0), (3, 1, 1), (4, 0, 1), (5, 0, 0), (6, 1, 0), (7, 1, 1), (8, 0, 1)],
 )
 def test_an_image_is_rotated_as_its_exif_data_state(
-    suffix: str,
-    orientation: int,
-    size: tuple[int, int],
-    red_corner: tuple[int, int],
-    tmp_path: Path,
+    suffix: str, orientation: int, right: bool, bottom: bool, tmp_path: Path
 ) -> None:
+    """right, bottom: where the corner is that was red and is at the top left of the pixels."""
+    size = (20, 40) if orientation > 4 else (40, 20)
+    x, y = (size[0] - 3 if right else 2), (size[1] - 3 if bottom else 2)
     path = halves_rotated(tmp_path / f"a.{suffix}", orientation)
     for annotated in (None, size if size != (40, 20) else None, (999, 1)):
         image = read_image(path, annotated)
         assert image.size == size
-        assert colour_at(image, *red_corner) == "red"
-        opposite = (size[0] - 1 - red_corner[0], size[1] - 1 - red_corner[1])
-        assert colour_at(image, *opposite) == "blue"
+        assert colour_at(image, x, y) == "red"
+        assert colour_at(image, size[0] - 1 - x, size[1] - 1 - y) == "blue"
 
 
 def test_an_image_annotated_as_stored_is_left_as_stored(tmp_path: Path) -> None:
@@ -128,22 +116,15 @@ def test_every_mode_becomes_rgb(mode: str, suffix: str, tmp_path: Path) -> None:
 
 def test_a_missing_truncated_or_other_file_is_an_error_that_names_it(tmp_path: Path) -> None:
     whole = draw_image(tmp_path / "whole.jpg", [ACE], (200, 200)).read_bytes()
-    broken = {
-        "missing.jpg": None,
-        "short.jpg": whole[: len(whole) // 2],
-        "text.jpg": b"no image at all",
-        "empty.jpg": b"",
-    }
-    for name, content in broken.items():
+    (tmp_path / "short.jpg").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "text.jpg").write_text("no image at all")
+    (tmp_path / "empty.jpg").touch()
+    (tmp_path / "folder.jpg").mkdir()
+    for name in ("missing.jpg", "short.jpg", "text.jpg", "empty.jpg", "folder.jpg"):
         path = tmp_path / name
-        if content is not None:
-            path.write_bytes(content)
         with pytest.raises(UserError) as caught:
             Dataset([annotation(path)], []).sample(0)
         assert str(path) in str(caught.value) and "\n" not in str(caught.value)
-    (tmp_path / "folder.jpg").mkdir()
-    with pytest.raises(UserError, match="folder.jpg"):
-        read_image(tmp_path / "folder.jpg")
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -161,16 +142,6 @@ def test_a_damaged_file_is_read_or_refused_and_never_something_else(
         assert read_image(path).mode == "RGB"
     except UserError as error:
         assert str(path) in str(error)
-
-
-def test_reading_leaves_the_file_s_bytes_and_time_alone(tmp_path: Path) -> None:
-    path = halves_rotated(tmp_path / "a.jpg", 6)
-    os.utime(path, (1e9, 1e9))
-    before = (path.read_bytes(), path.stat().st_mtime_ns, path.stat().st_mode)
-    read_image(path)
-    Dataset([annotation(path)], [])[0]
-    assert (path.read_bytes(), path.stat().st_mtime_ns, path.stat().st_mode) == before
-    assert [p.name for p in tmp_path.iterdir()] == ["a.jpg"]
 
 
 def test_an_image_outlives_its_file(tmp_path: Path) -> None:
