@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from data.loader import make_loader
 from data.source import DataSource
 from evaluation.console_report import say_findings, say_metrics, say_threshold
 from evaluation.detector_metrics import detector_metrics
@@ -56,14 +57,8 @@ def launch(config: Config) -> int:
     guard = make_guard(
         config.gpu, config.delay_time, config.high_temp, config.low_temp, config.max_pause
     )
-    module = measure(
-        model,
-        splits.validation,
-        machine,
-        batch_size=config.batch_size,
-        workers=config.workers,
-        callbacks=[*guard, LostImages()],
-    )
+    loader = make_loader(splits.validation, config.batch_size, workers=config.workers)
+    module = measure(model, loader, machine, [*guard, LostImages()])
     coco = choose_metrics(module.evaluation, config.verify_metrics)
     threshold = checkpoint.threshold(config.score_threshold)
     metrics = detector_metrics(module.evaluation, threshold, coco)
