@@ -9,7 +9,7 @@ from data.source import DataSource
 from evaluation.console_report import say_findings, say_metrics, say_threshold
 from evaluation.detector_metrics import detector_metrics
 from evaluation.measure import measure
-from evaluation.verify_metrics import choose_metrics
+from evaluation.metrics.pycocotools_reference import choose_metrics
 from evaluation.write_report import report_folder, write_report
 from model.checkpoint import Checkpoint, load_checkpoint
 from model.efficient_retinanet import describe_parameters
