@@ -25,10 +25,9 @@ from utils.run_folder import DETECTIONS, MONITOR_METRICS, REPORT, make_folder, r
 def launch(config: Config) -> int:
     """Measure the checkpoint ``config.load`` on the validation images; the exit status.
 
-    The data set is ``config.path`` or the one that the checkpoint remembers. Writes the report into
-    ``config.output``, by default a folder beside the checkpoint. Raises UserError for a file that
-    is no checkpoint, data that does not exist, flags that contradict, and numbers that differ from
-    pycocotools'.
+    Writes the report into ``config.output``, by default a folder beside the checkpoint. Raises
+    UserError for a file that is no checkpoint, data that does not exist, flags that contradict, and
+    numbers that differ from pycocotools'.
     """
     quieten_libraries()
     machine = Machine.choose(config.device, config.precision)
@@ -50,8 +49,8 @@ def launch(config: Config) -> int:
     )
     folder = make_folder(_output_folder(config, checkpoint))
     model = checkpoint.build_model()
-    parameters = describe_parameters(model)
-    say("model", f"{description.model_name}: {parameters}, epoch {checkpoint.epoch}")
+    name = description.model_name
+    say("model", f"{name}: {describe_parameters(model)}, epoch {checkpoint.epoch}")
     say("device", str(machine))
 
     guard = make_guard(

@@ -9,13 +9,21 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.loggers import TensorBoardLogger
 from torch.utils.data import DataLoader
 
 from data.augmentation import TrainingTransform, training_canvas
 from data.dataset import Dataset, DataSplits
 from data.loader import make_loader
 from data.source import DataSource, keep_decoded
-from model.checkpoint import Checkpoint, DetectorDescription, load_checkpoint, refuse_to_resume
+from model.checkpoint import (
+    Checkpoint,
+    DetectorDescription,
+    WholeCheckpointIO,
+    load_checkpoint,
+    refuse_to_resume,
+)
 from model.efficient_retinanet import describe_parameters
 from model.lightning_trainer import DetectorModule, Recipe
 from model.network.backbone_weights import find_backbone_weights
@@ -23,7 +31,7 @@ from model.network.retinanet import BatchedRetinaNet
 from model.training.crop_pretraining import fixed_budget
 from model.training.run_recorder import RunRecorder
 from training.finish_run import finish_run
-from training.fit import fit, make_run_trainer
+from training.fit import fit
 from training.lost_images import LostImages
 from training.low_map import LowMapDiagnosis
 from training.pretrain_crops import pretrain_on_crops
@@ -31,8 +39,15 @@ from utils.config import Config
 from utils.console import say
 from utils.gpu_check import make_guard
 from utils.hardware import Machine, available_memory
-from utils.lightning_setup import quieten_libraries
-from utils.run_folder import CONFIG_FILE, create_run_folder, find_last, refuse_inside, write_json
+from utils.lightning_setup import make_trainer, quieten_libraries
+from utils.run_folder import (
+    CONFIG_FILE,
+    LAST,
+    create_run_folder,
+    find_last,
+    refuse_inside,
+    write_json,
+)
 
 LEAST_OVERFIT_STEPS = 25  # an epoch of --overfit repeats its few images until it has as many
 LOG_EVERY = 5  # steps, for TensorBoard; a tiny epoch is logged whole
@@ -211,15 +226,25 @@ def _recipe(config: Config, pretrained: bool) -> Recipe:
 def _make_trainer(
     config: Config, num_images: int, run: Path, machine: Machine, callbacks: list[pl.Callback]
 ) -> pl.Trainer:
-    steps = math.ceil(num_images / config.batch_size)
-    return make_run_trainer(
-        run,
+    """It logs, and writes ``last.pth`` after every epoch, into the folder ``run``."""
+    last = ModelCheckpoint(
+        dirpath=run,
+        filename=Path(LAST).stem,
+        save_on_train_epoch_end=True,
+        enable_version_counter=False,
+    )
+    last.FILE_EXTENSION = Path(LAST).suffix
+    return make_trainer(
         machine,
-        callbacks,
+        [*callbacks, last],
         max_epochs=config.epochs,
         check_val_every_n_epoch=min(config.val_every, config.epochs),
         gradient_clip_val=config.gradient_clip or None,
-        log_every_n_steps=min(LOG_EVERY, steps),
+        num_sanity_val_steps=0,
+        logger=TensorBoardLogger(run, name="", version=""),
+        log_every_n_steps=min(LOG_EVERY, math.ceil(num_images / config.batch_size)),
+        enable_checkpointing=True,
+        plugins=[WholeCheckpointIO()],
     )
 
 

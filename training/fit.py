@@ -1,46 +1,18 @@
-"""Fit a detector: its Lightning Trainer and loaders, and what a failure means to the user."""
+"""Fit a detector, and what a failure means to the user."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytorch_lightning as pl
-from pytorch_lightning.callbacks import ModelCheckpoint
-from pytorch_lightning.loggers import TensorBoardLogger
 from torch.utils.data import DataLoader
 
 from evaluation.run_pictures import save_curves
-from model.checkpoint import WholeCheckpointIO
 from model.lightning_trainer import DetectorModule, NonFiniteLoss
 from utils.console import say
 from utils.errors import UserError
-from utils.hardware import Machine
-from utils.lightning_setup import make_trainer, readable_failures
+from utils.lightning_setup import readable_failures
 from utils.run_folder import CURVES, LAST, METRICS_FILE
-
-
-def make_run_trainer(
-    run: Path, machine: Machine, callbacks: Sequence[pl.Callback], **options: Any
-) -> pl.Trainer:
-    """A Trainer that logs, and writes ``last.pth`` after every epoch, into the folder ``run``."""
-    last = ModelCheckpoint(
-        dirpath=run,
-        filename=Path(LAST).stem,
-        save_on_train_epoch_end=True,
-        enable_version_counter=False,
-    )
-    last.FILE_EXTENSION = Path(LAST).suffix
-    return make_trainer(
-        machine,
-        [*callbacks, last],
-        num_sanity_val_steps=0,
-        logger=TensorBoardLogger(run, name="", version=""),
-        enable_checkpointing=True,
-        plugins=[WholeCheckpointIO()],
-        **options,
-    )
 
 
 def fit(
