@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from data.loader import make_loader
 from data.source import DataSource
 from evaluation.console_report import say_findings, say_metrics, say_threshold
 from evaluation.detector_metrics import detector_metrics
 from evaluation.measure import measure
-from evaluation.verify_metrics import choose_metrics
+from evaluation.metrics.pycocotools_reference import choose_metrics
 from evaluation.write_report import report_folder, write_report
 from model.checkpoint import Checkpoint, load_checkpoint
 from model.efficient_retinanet import describe_parameters
@@ -24,10 +25,9 @@ from utils.run_folder import DETECTIONS, MONITOR_METRICS, REPORT, make_folder, r
 def launch(config: Config) -> int:
     """Measure the checkpoint ``config.load`` on the validation images; the exit status.
 
-    The data set is ``config.path`` or the one that the checkpoint remembers. Writes the report into
-    ``config.output``, by default a folder beside the checkpoint. Raises UserError for a file that
-    is no checkpoint, data that does not exist, flags that contradict, and numbers that differ from
-    pycocotools'.
+    Writes the report into ``config.output``, by default a folder beside the checkpoint. Raises
+    UserError for a file that is no checkpoint, data that does not exist, flags that contradict, and
+    numbers that differ from pycocotools'.
     """
     quieten_libraries()
     machine = Machine.choose(config.device, config.precision)
@@ -49,21 +49,15 @@ def launch(config: Config) -> int:
     )
     folder = make_folder(_output_folder(config, checkpoint))
     model = checkpoint.build_model()
-    parameters = describe_parameters(model)
-    say("model", f"{description.model_name}: {parameters}, epoch {checkpoint.epoch}")
+    name = description.model_name
+    say("model", f"{name}: {describe_parameters(model)}, epoch {checkpoint.epoch}")
     say("device", str(machine))
 
     guard = make_guard(
         config.gpu, config.delay_time, config.high_temp, config.low_temp, config.max_pause
     )
-    module = measure(
-        model,
-        splits.validation,
-        machine,
-        batch_size=config.batch_size,
-        workers=config.workers,
-        callbacks=[*guard, LostImages()],
-    )
+    loader = make_loader(splits.validation, config.batch_size, workers=config.workers)
+    module = measure(model, loader, machine, [*guard, LostImages()])
     coco = choose_metrics(module.evaluation, config.verify_metrics)
     threshold = checkpoint.threshold(config.score_threshold)
     metrics = detector_metrics(module.evaluation, threshold, coco)

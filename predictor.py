@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -29,8 +28,7 @@ LINE_EVERY = 500  # images, where there is no terminal for a bar
 def launch(config: Config) -> int:
     """Detect objects in ``config.predict``, an image or a folder, with ``config.load``.
 
-    Writes annotated images, ``predictions.json`` (COCO results), ``predictions.csv`` and
-    ``images.csv`` (one row per image) into ``config.output``, by default a new folder beside the
+    Writes annotated images and tables into ``config.output``, by default a new folder beside the
     checkpoint. Returns the exit status, 1 if an image could not be read. Raises UserError for a
     file that is no checkpoint, a path without images, flags that contradict the checkpoint and an
     output folder that holds results or lies in the folder of the images.
@@ -68,8 +66,8 @@ def launch(config: Config) -> int:
         results = Results(folder, images.names)
     start = time.monotonic()
     try:
-        with readable_failures(), _resting(config, machine.device) as rest:
-            _write_all(predictions, results, len(images.paths), config.batch_size, rest)
+        with readable_failures():
+            _write_all(config, predictions, results, len(images.paths), machine.device)
     except (KeyboardInterrupt, UserError):
         kept = "what was found until then is in" if results.whole() else "parts may be left in"
         say("stopped", f"after {results.images} of {len(images.paths)} pictures; {kept} {folder}")
@@ -88,23 +86,29 @@ def launch(config: Config) -> int:
 
 
 def _write_all(
+    config: Config,
     predictions: Iterator[Prediction],
     results: Results,
     total: int,
-    batch_size: int,
-    rest: Callable[[], None],
+    device: torch.device,
 ) -> None:
-    """Write every prediction into the results; ``rest`` is called after every batch."""
-    with progress_bar("detecting") as progress, results:
-        for prediction in predictions:
-            results.add(prediction)
-            if prediction.error:
-                say("failed", f"{prediction.source}: {prediction.error}")
-            progress(results.images, total)
-            if results.images % LINE_EVERY == 0 and not is_terminal():
-                say("progress", f"{results.images} of {total} pictures")
-            if results.images % batch_size == 0:
-                rest()
+    """Write every prediction into the results; the temperature guard rests after every batch."""
+    cooldown = Cooldown(config.delay_time, config.high_temp, config.low_temp, 60 * config.max_pause)
+    if config.gpu:
+        cooldown.start(device)
+    try:
+        with progress_bar("detecting") as progress, results:
+            for prediction in predictions:
+                results.add(prediction)
+                if prediction.error:
+                    say("failed", f"{prediction.source}: {prediction.error}")
+                progress(results.images, total)
+                if results.images % LINE_EVERY == 0 and not is_terminal():
+                    say("progress", f"{results.images} of {total} pictures")
+                if config.gpu and results.images % config.batch_size == 0:
+                    cooldown.rest()
+    finally:
+        cooldown.finish()
 
 
 def _origin(config: Config, checkpoint: Checkpoint) -> str:
@@ -131,17 +135,3 @@ def _output_folder(requested: str | None, beside: Path, source: Path) -> Path:
             "give another folder."
         )
     return make_folder(folder)
-
-
-@contextmanager
-def _resting(config: Config, device: torch.device) -> Iterator[Callable[[], None]]:
-    """Yields what to call after every batch: the temperature guard's rest, if it is requested."""
-    if not config.gpu:
-        yield lambda: None
-        return
-    cooldown = Cooldown(config.delay_time, config.high_temp, config.low_temp, 60 * config.max_pause)
-    cooldown.start(device)
-    try:
-        yield cooldown.rest
-    finally:
-        cooldown.finish()

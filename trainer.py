@@ -4,29 +4,53 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytorch_lightning as pl
+from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.loggers import TensorBoardLogger
+from torch.utils.data import DataLoader
 
-from data.dataset import DataSplits
+from data.augmentation import TrainingTransform, training_canvas
+from data.dataset import Dataset, DataSplits
+from data.loader import make_loader
 from data.source import DataSource, keep_decoded
-from model.checkpoint import Checkpoint, DetectorDescription, load_checkpoint, refuse_to_resume
+from model.checkpoint import (
+    Checkpoint,
+    DetectorDescription,
+    WholeCheckpointIO,
+    load_checkpoint,
+    refuse_to_resume,
+)
 from model.efficient_retinanet import describe_parameters
 from model.lightning_trainer import DetectorModule, Recipe
+from model.network.backbone_weights import find_backbone_weights
 from model.network.retinanet import BatchedRetinaNet
+from model.training.crop_pretraining import fixed_budget
 from model.training.run_recorder import RunRecorder
 from training.finish_run import finish_run
-from training.fit import FitSettings, fit
+from training.fit import fit
 from training.lost_images import LostImages
 from training.low_map import LowMapDiagnosis
-from training.pretrain_crops import CropPlan, pretrain_on_crops
-from training.starting_point import load_start, new_detector
+from training.pretrain_crops import pretrain_on_crops
 from utils.config import Config
 from utils.console import say
 from utils.gpu_check import make_guard
 from utils.hardware import Machine, available_memory
-from utils.lightning_setup import quieten_libraries
-from utils.run_folder import CONFIG_FILE, create_run_folder, find_last, refuse_inside, write_json
+from utils.lightning_setup import make_trainer, quieten_libraries
+from utils.run_folder import (
+    CONFIG_FILE,
+    LAST,
+    create_run_folder,
+    find_last,
+    refuse_inside,
+    write_json,
+)
+
+LEAST_OVERFIT_STEPS = 25  # an epoch of --overfit repeats its few images until it has as many
+LOG_EVERY = 5  # steps, for TensorBoard; a tiny epoch is logged whole
 
 
 def launch(config: Config) -> int:
@@ -42,9 +66,11 @@ def launch(config: Config) -> int:
     start = _starting_checkpoint(config, last)
 
     source, splits = _open_data(config, start)
-    description, model = _detector(config, splits.class_names, source, start)
-    if start and not last:
-        load_start(model, start, splits.class_names)
+    data = dataclasses.asdict(source)
+    if start:
+        description, model = _loaded_detector(config, splits.class_names, data, start)
+    else:
+        description, model = _new_detector(config, splits.class_names, data)
     say("model", f"{description.model_name}: {describe_parameters(model)}")
     say("device", str(machine))
 
@@ -58,28 +84,21 @@ def launch(config: Config) -> int:
         config.gpu, config.delay_time, config.high_temp, config.low_temp, config.max_pause
     )
     if start is None and not description.frozen_batch_norm:
-        plan = _crop_plan(config, len(splits.train))
-        pretrain_on_crops(model, splits.train, plan, run, machine, guard)
+        _pretrain(config, model, splits.train, run, machine, guard)
     elif start is None and not config.crop_pretraining.is_auto:
         say("note", "the backbone's weights are pretrained: --crop-pretraining has no effect")
-    module = DetectorModule(
-        model, description.class_names, _recipe(config, description), description.as_plain()
-    )
+    recipe = _recipe(config, description.frozen_batch_norm)
+    module = DetectorModule(model, description.class_names, recipe, description.as_plain())
     if config.compile:
         model.compile_network()
     watch = [LowMapDiagnosis(splits, config.score_threshold), LostImages()]
     callbacks = [*guard, *watch, RunRecorder(run, description)]
-    fit(module, splits, _fit_settings(config, description), run, machine, callbacks, last)
-    finish_run(
-        run,
-        splits,
-        machine,
-        guard,
-        batch_size=config.batch_size,
-        workers=config.workers,
-        score_threshold=config.score_threshold,
-        overfit=bool(config.overfit),
-    )
+    trainer = _make_trainer(config, len(splits.train), run, machine, callbacks)
+    on_gpu = machine.device.type == "cuda"
+    train, validation = _make_loaders(config, splits, description.image_size, on_gpu)
+    fit(trainer, module, train, validation, run, last)
+    threshold, overfit = config.score_threshold, config.overfit > 0
+    finish_run(run, splits, validation, machine, guard, threshold, overfit=overfit)
     return 0
 
 
@@ -122,32 +141,54 @@ def _open_data(config: Config, start: Checkpoint | None) -> tuple[DataSource, Da
     return source, splits
 
 
-def _detector(
-    config: Config, class_names: tuple[str, ...], source: DataSource, start: Checkpoint | None
+def _new_detector(
+    config: Config, class_names: tuple[str, ...], data: dict[str, Any]
 ) -> tuple[DetectorDescription, BatchedRetinaNet]:
-    """A detector of these classes; where there is a checkpoint, of its shape."""
-    data = dataclasses.asdict(source)
-    if start is None:
-        description = DetectorDescription(
-            model_name=config.of_new_detector("model"),
-            class_names=class_names,
-            image_size=config.of_new_detector("image_size"),
-            anchor_scale=config.of_new_detector("anchor_scale"),
-            trainable_layers=config.trainable_layers,
-            data=data,
-        )
-        return new_detector(description, config.backbone_weights)
+    """Batch norm is frozen, and layers too, only where the backbone's weights are pretrained."""
+    name = config.of_new_detector("model")
+    weights = find_backbone_weights(name, config.backbone_weights)
+    say("weights", f"the backbone's are from {weights.origin}")
+    description = DetectorDescription(
+        model_name=name,
+        class_names=class_names,
+        image_size=config.of_new_detector("image_size"),
+        anchor_scale=config.of_new_detector("anchor_scale"),
+        frozen_batch_norm=weights.pretrained,
+        trainable_layers=config.trainable_layers,
+        data=data,
+    )
+    model = description.build(backbone_weights=weights)
+    if not weights.pretrained:
+        description = dataclasses.replace(description, trainable_layers=None)
+    return description, model
+
+
+def _loaded_detector(
+    config: Config, class_names: tuple[str, ...], data: dict[str, Any], start: Checkpoint
+) -> tuple[DetectorDescription, BatchedRetinaNet]:
+    """The checkpoint's, with these classes; a run that goes on loads its weights later."""
     old, layers = start.description, config.trainable_layers
-    if layers is None:
-        layers = old.trainable_layers
     description = dataclasses.replace(
         old,
         class_names=class_names,
         image_size=config.image_size or old.image_size,
-        trainable_layers=layers,
+        trainable_layers=old.trainable_layers if layers is None else layers,
         data=data,
     )
-    return description, description.build()
+    model = description.build()
+    if config.resume:
+        return description, model
+    skip = None
+    if old.class_names != class_names:
+        skip = "classification_head.cls_logits."
+        names = ", ".join(old.class_names)
+        say(
+            "note",
+            f"the checkpoint's classes are {names}: the layer that names classes starts anew",
+        )
+    start.load_into(model, skip=skip)
+    say("weights", f"from {start.path}, epoch {start.epoch}")
+    return description, model
 
 
 def _new_run(config: Config, description: DetectorDescription) -> Path:
@@ -157,17 +198,21 @@ def _new_run(config: Config, description: DetectorDescription) -> Path:
     return create_run_folder(output, config.name or description.model_name)
 
 
-def _crop_plan(config: Config, num_images: int) -> CropPlan:
-    return CropPlan(
-        budget=config.crop_pretraining,
-        detector_steps=config.epochs * math.ceil(num_images / config.batch_size),
-        seed=config.seed,
-        max_rotation=180.0 if config.quarter_turns else 20.0,
-    )
+def _pretrain(
+    config: Config,
+    model: BatchedRetinaNet,
+    train: Dataset,
+    run: Path,
+    machine: Machine,
+    guard: list[pl.Callback],
+) -> None:
+    steps = config.epochs * math.ceil(len(train) / config.batch_size)
+    budget = fixed_budget(config.crop_pretraining, train.label_counts().total(), steps)
+    rotation = 180.0 if config.quarter_turns else 20.0
+    pretrain_on_crops(model, train, budget, run, machine, guard, config.seed, rotation)
 
 
-def _recipe(config: Config, description: DetectorDescription) -> Recipe:
-    pretrained = description.frozen_batch_norm
+def _recipe(config: Config, pretrained: bool) -> Recipe:
     return Recipe(
         learning_rate=config.learning_rate,
         backbone_factor=config.pretrained_backbone_factor if pretrained else 1.0,
@@ -178,16 +223,46 @@ def _recipe(config: Config, description: DetectorDescription) -> Recipe:
     )
 
 
-def _fit_settings(config: Config, description: DetectorDescription) -> FitSettings:
-    return FitSettings(
-        epochs=config.epochs,
-        val_every=config.val_every,
-        gradient_clip=config.gradient_clip,
-        image_size=description.image_size,
+def _make_trainer(
+    config: Config, num_images: int, run: Path, machine: Machine, callbacks: list[pl.Callback]
+) -> pl.Trainer:
+    """It logs, and writes ``last.pth`` after every epoch, into the folder ``run``."""
+    last = ModelCheckpoint(
+        dirpath=run,
+        filename=Path(LAST).stem,
+        save_on_train_epoch_end=True,
+        enable_version_counter=False,
+    )
+    last.FILE_EXTENSION = Path(LAST).suffix
+    return make_trainer(
+        machine,
+        [*callbacks, last],
+        max_epochs=config.epochs,
+        check_val_every_n_epoch=min(config.val_every, config.epochs),
+        gradient_clip_val=config.gradient_clip or None,
+        num_sanity_val_steps=0,
+        logger=TensorBoardLogger(run, name="", version=""),
+        log_every_n_steps=min(LOG_EVERY, math.ceil(num_images / config.batch_size)),
+        enable_checkpointing=True,
+        plugins=[WholeCheckpointIO()],
+    )
+
+
+def _make_loaders(
+    config: Config, splits: DataSplits, image_size: int, pin_memory: bool
+) -> tuple[DataLoader, DataLoader]:
+    """Of augmented training images, shuffled, and of validation images."""
+    train, turns = splits.train, config.quarter_turns
+    if config.overfit:
+        repeats = -(-LEAST_OVERFIT_STEPS * config.batch_size // len(train))
+        train = train.subset([*range(len(train))] * repeats)
+    canvas = training_canvas((a.size for a in train.annotations), image_size, square=turns)
+    transform = TrainingTransform(canvas, scale_jitter=config.scale_jitter, quarter_turns=turns)
+    make = partial(
+        make_loader,
         batch_size=config.batch_size,
         workers=config.workers,
         seed=config.seed,
-        scale_jitter=config.scale_jitter,
-        quarter_turns=config.quarter_turns,
-        overfit=bool(config.overfit),
+        pin_memory=pin_memory,
     )
+    return make(train.with_transform(transform), shuffle=True), make(splits.validation)

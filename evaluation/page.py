@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -56,13 +56,7 @@ def render(contents: Contents) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    filters: dict[str, Callable[[Any], str]] = {
-        "score": show,
-        "percent": percent,
-        "embed": _embedded,
-        "flags": _mark_flags,
-    }
-    environment.filters |= filters
+    environment.filters.update(score=show, percent=percent, embed=_embedded, flags=_mark_flags)
     metrics = contents.metrics
     return environment.get_template("page.html").render(
         page=contents,

@@ -23,7 +23,7 @@ from torchvision.models.detection import RetinaNet
 
 from evaluation.metrics.operating_point import score_threshold
 from model.efficient_retinanet import get_efficient_retinanet
-from model.network.backbone_weights import WEIGHTS_FOLLOW
+from model.network.backbone_weights import WEIGHTS_FOLLOW, BackboneWeights
 from utils.errors import UserError
 from utils.safe_load import load_plain
 
@@ -48,14 +48,16 @@ class DetectorDescription:
     trainable_layers: int | None = None
     data: dict[str, Any] = field(default_factory=dict)
 
-    def build(self, score_thresh: float = 0.05) -> RetinaNet:
-        """The model before its weights are loaded."""
+    def build(
+        self, score_thresh: float = 0.05, backbone_weights: BackboneWeights = WEIGHTS_FOLLOW
+    ) -> RetinaNet:
+        """The model, by default for weights that are loaded afterwards."""
         return get_efficient_retinanet(
             num_classes=len(self.class_names) + 1,
             efficientnet_model_name=self.model_name,
             trainable_backbone_layers=self.trainable_layers,
             score_thresh=score_thresh,
-            backbone_weights=WEIGHTS_FOLLOW,
+            backbone_weights=backbone_weights,
             image_size=self.image_size,
             anchor_scale=self.anchor_scale,
             freeze_batch_norm=self.frozen_batch_norm,

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -83,14 +83,13 @@ def predict(
             for name, score, box in zip(prediction.names, prediction.scores, prediction.boxes):
                 print(prediction.source, name, f"{score:.2f}", box.tolist())
 
-    model: of ``get_efficient_retinanet`` or any torchvision RetinaNet; it stays as it is, and a
-    copy is used, see ``for_inference``. images: paths, in any of
-    ``data.image_files.decode.FORMATS``, turned upright according to their EXIF and of several
-    frames the first; or PIL images, taken as they are. A generator is read only as far as needed.
-    class_names: the K names, label i + 1 is ``class_names[i]``. score_threshold: lower scores are
-    left out. batch_size: images per forward pass; it changes the speed, not the detections.
-    workers: processes that read. machine: device and precision; by default the model's device,
-    float32. keep_images: predictions carry their image; keep few of those.
+    model: of ``get_efficient_retinanet`` or any torchvision RetinaNet; it stays as it is. images:
+    paths, in any of ``data.image_files.decode.FORMATS``, turned upright according to their EXIF and
+    of several frames the first; or PIL images, taken as they are. A generator is read only as far
+    as needed. class_names: the K names, label i + 1 is ``class_names[i]``. score_threshold: lower
+    scores are left out. batch_size: images per forward pass; it does not change the detections.
+    workers: processes that read. machine: by default the model's device, float32. keep_images:
+    predictions carry their image.
 
     An image that cannot be read gives a Prediction with ``error`` and no boxes. Raises UserError
     at once where the names do not fit the model or a number makes no sense.
@@ -135,8 +134,7 @@ def _refuse_misfits(
         )
 
 
-@dataclass(frozen=True, eq=False)
-class _Read:
+class _Read(NamedTuple):
     """An image as a reader hands it on: upright PIL RGB, or why there is none."""
 
     source: Path | None
@@ -158,15 +156,13 @@ class _Reader(Dataset):
                 else:
                     image = read_image(Path(source))
         except Exception as error:  # Pillow raises errors of all kinds at damaged files
-            return _Read(path, error=_reason(error, path))
+            # The caller shows the path.
+            cause = error.__cause__ or error.__context__
+            return _Read(
+                path, error=why_unreadable(cause if isinstance(cause, Exception) else error, path)
+            )
         image.info = {}  # thumbnails and the like need not travel between processes
         return _Read(path, image)
-
-
-def _reason(error: Exception, path: Path | None) -> str:
-    """Why an image cannot be read, without its path: the caller shows that."""
-    cause = error.__cause__ or error.__context__ or error
-    return why_unreadable(cause if isinstance(cause, Exception) else error, path)
 
 
 def _as_it_is(item: Any) -> Any:

@@ -10,7 +10,6 @@ import re
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from data.reading.folder import fold
 from prediction.inference import Prediction
@@ -71,7 +70,16 @@ class Results:
         records, rows = "", ""
         for class_name, label, score, box in objects:
             score, box = round(score, 6), [round(coordinate, 2) for coordinate in box]
-            record = _coco_record(name, image_id, label, class_name, score, box)
+            left, top, right, bottom = box
+            # COCO's results form (cocodataset.org/#format-results), and the names of the numbers.
+            record = {
+                "image_id": image_id,
+                "category_id": label,
+                "bbox": [left, top, round(right - left, 2), round(bottom - top, 2)],
+                "score": score,
+                "file_name": name,
+                "category_name": class_name,
+            }
             separator = "," if self.objects or records else ""
             records += f"{separator}\n{json.dumps(record, ensure_ascii=False)}"
             rows += csv_line(name, class_name, score, *box)
@@ -83,21 +91,6 @@ class Results:
         self.images += 1
         self.objects += len(detections)
         self.failed += prediction.error is not None
-
-
-def _coco_record(
-    file_name: str, image_id: int, label: int, class_name: str, score: float, box: list[float]
-) -> dict[str, Any]:
-    """COCO's results form (cocodataset.org/#format-results), and the names behind the numbers."""
-    left, top, right, bottom = box
-    return {
-        "image_id": image_id,
-        "category_id": label,
-        "bbox": [left, top, round(right - left, 2), round(bottom - top, 2)],
-        "score": score,
-        "file_name": file_name,
-        "category_name": class_name,
-    }
 
 
 def csv_line(*values: object) -> str:

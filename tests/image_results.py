@@ -16,6 +16,12 @@ def boxes_of(rows: Any) -> np.ndarray:
     return np.asarray(rows, dtype=np.float32).reshape(-1, 4)
 
 
+def result_from_tensors(target: Any, detection: Any) -> ImageResult:
+    """From a data set's target and a model's output for its image."""
+    truth, detections = GroundTruth.from_target(target), Detections.from_tensors(detection)
+    return ImageResult(int(target["image_id"]), truth, detections)
+
+
 def result(
     image_id: int = 0,
     true: Any = (),

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from torch.utils.data import DataLoader
 from torchvision.models.detection import RetinaNet
 
 import monitor
@@ -32,7 +33,8 @@ def foreign_cards(tmp_path: Path) -> Path:
 def detect_at(score: float) -> Any:
     """In place of ``measure``: a detector that finds every object, all with this score."""
 
-    def measure(model: RetinaNet, dataset: Dataset, *_: Any, **__: Any) -> DetectorModule:
+    def measure(model: RetinaNet, loader: DataLoader, *_: Any) -> DetectorModule:
+        dataset: Dataset = loader.dataset
         module = DetectorModule(model, NAMES)
         results = []
         for row, annotation in enumerate(dataset.annotations):

@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 import pytorch_lightning as pl
+from torch.utils.data import DataLoader
 
 from data.dataset import DataSplits
 from evaluation.console_report import say_findings, say_threshold
@@ -32,29 +33,21 @@ GOOD_ENOUGH = 0.5  # an mAP50 below is explained at the end of a run
 def finish_run(
     run: Path,
     splits: DataSplits,
+    validation: DataLoader,
     machine: Machine,
     guard: list[pl.Callback],
-    *,
-    batch_size: int,
-    workers: int,
     score_threshold: float | None,
+    *,
     overfit: bool,
 ) -> None:
     """Measure the best epoch of ``run`` on the validation images and write its report.
 
-    score_threshold: the requested one, in place of the recommended. overfit: whether the training
-    was to learn its few images by heart.
+    validation: the loader of those images. score_threshold: the requested one, in place of the
+    recommended. overfit: whether the training was to learn its few images by heart.
     """
     best = load_checkpoint(run / BEST)
     save_curves(run / METRICS_FILE, run / CURVES)
-    module = measure(
-        best.build_model(),
-        splits.validation,
-        machine,
-        batch_size=batch_size,
-        workers=workers,
-        callbacks=[*guard, LostImages()],
-    )
+    module = measure(best.build_model(), validation, machine, [*guard, LostImages()])
     folder = report_folder(best.path)
     with readable_failures():
         metrics = detector_metrics(module.evaluation, best.threshold(score_threshold))

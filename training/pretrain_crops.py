@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytorch_lightning as pl
@@ -13,10 +12,10 @@ from torchvision.models.detection import RetinaNet
 from data.crops import crop_objects, typical_side
 from data.dataset import Dataset
 from evaluation.metrics.coco import show
-from model.training.crop_pretraining import CropClassifier, crop_loader, fixed_budget
-from utils.console import is_terminal, progress_bar, say
+from model.training.crop_pretraining import CropClassifier, crop_loader
+from utils.console import progress_bar, say
 from utils.hardware import Machine
-from utils.lightning_setup import progress_bars, readable_failures
+from utils.lightning_setup import make_trainer, readable_failures
 from utils.options import Budget
 from utils.run_folder import write_json
 
@@ -25,39 +24,27 @@ SIDES = (64, 128)  # pixels of the window that the classifier sees
 HELD_OUT = 0.1  # share of the images
 
 
-@dataclass(frozen=True)
-class CropPlan:
-    """How the backbone learns from crops.
-
-    detector_steps: of the training that follows. max_rotation: degrees, either way.
-    """
-
-    budget: Budget
-    detector_steps: int
-    seed: int
-    max_rotation: float
-
-
 def pretrain_on_crops(
     model: RetinaNet,
     dataset: Dataset,
-    plan: CropPlan,
+    budget: Budget,
     run: Path,
     machine: Machine,
     callbacks: Sequence[pl.Callback],
+    seed: int,
+    max_rotation: float,
 ) -> None:
     """Teach the backbone to classify the objects' crops, at about the size the detector sees.
 
-    Trains ``model`` in place, says the held-out accuracy and writes it into the run's folder.
+    Trains ``model`` in place, prints the held-out accuracy and writes it into the run's folder.
+    max_rotation: degrees, either way.
     """
-    objects = sum(dataset.label_counts().values())
-    budget = fixed_budget(plan.budget, objects, plan.detector_steps)
-    if budget.steps == 0 or objects == 0:
+    if budget.steps == 0 or not dataset.label_counts().total():
         return
     side = _window_side(model, dataset)
     with progress_bar("cutting") as progress:
-        crops = crop_objects(dataset, round(1.5 * side), seed=plan.seed, progress=progress)
-    train, held_out = crops.split(HELD_OUT, plan.seed)
+        crops = crop_objects(dataset, round(1.5 * side), seed=seed, progress=progress)
+    train, held_out = crops.split(HELD_OUT, seed)
     say(
         "crops",
         f"the backbone first learns {len(train)} crops of {side} px for {budget}; "
@@ -70,11 +57,13 @@ def pretrain_on_crops(
         budget,
         mean=model.transform.image_mean,
         std=model.transform.image_std,
-        max_rotation=plan.max_rotation,
+        max_rotation=max_rotation,
     )
-    trainer = _make_trainer(budget, machine, callbacks)
+    trainer = make_trainer(
+        machine, callbacks, max_epochs=1, max_steps=budget.steps or -1, gradient_clip_val=10.0
+    )
     with readable_failures():
-        trainer.fit(classifier, crop_loader(train.images, train.labels, plan.seed))
+        trainer.fit(classifier, crop_loader(train.images, train.labels, seed))
     accuracy = classifier.to(machine.device).accuracy(held_out.images, held_out.labels)
     say(
         "crops",
@@ -97,17 +86,3 @@ def _window_side(model: RetinaNet, dataset: Dataset) -> int:
     smallest, largest = SIDES
     typical = typical_side(dataset, model.transform.max_size)
     return min(largest, max(smallest, 32 * round(1.3 * typical / 32)))
-
-
-def _make_trainer(budget: Budget, machine: Machine, callbacks: Sequence[pl.Callback]) -> pl.Trainer:
-    return pl.Trainer(
-        max_epochs=1,
-        max_steps=budget.steps or -1,
-        gradient_clip_val=10.0,
-        logger=False,
-        enable_checkpointing=False,
-        enable_model_summary=False,
-        enable_progress_bar=is_terminal(),
-        callbacks=[*progress_bars(), *callbacks],
-        **machine.trainer_options(),
-    )

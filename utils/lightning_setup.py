@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,14 +15,24 @@ from pytorch_lightning.callbacks.progress.rich_progress import RichProgressBarTh
 
 from utils.console import is_terminal, say
 from utils.errors import UserError, first_line
+from utils.hardware import Machine
 
 
-def progress_bars() -> list[pl.Callback]:
-    """The callbacks of a Trainer: a bar on a terminal, none in a log file."""
-    if not is_terminal():
-        return []
-    # Three significant digits: a learning rate is not shown as 0.000.
-    return [RichProgressBar(theme=RichProgressBarTheme(metrics_format=".3g"))]
+def make_trainer(
+    machine: Machine, callbacks: Sequence[pl.Callback] = (), **options: Any
+) -> pl.Trainer:
+    """A Trainer with a bar on a terminal, which writes no file unless the options say so."""
+    bar: list[pl.Callback] = []
+    if is_terminal():
+        # Three significant digits: a learning rate is not shown as 0.000.
+        bar = [RichProgressBar(theme=RichProgressBarTheme(metrics_format=".3g"))]
+    return pl.Trainer(
+        **{"logger": False, "enable_checkpointing": False, **options},
+        enable_model_summary=False,
+        enable_progress_bar=is_terminal(),
+        callbacks=[*bar, *callbacks],
+        **machine.trainer_options(),
+    )
 
 
 # These warn of what the program reports itself, or of what is as intended.

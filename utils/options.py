@@ -144,23 +144,13 @@ def one_of(*choices: str) -> Callable[[str], str]:
 
 
 def at_least(low: float, unit: str = "") -> Callable[[Any], str | None]:
-    def check(value: Any) -> str | None:
-        return None if value >= low else f"expected at least {low:g}{unit}"
-
-    return check
+    return lambda value: None if value >= low else f"expected at least {low:g}{unit}"
 
 
 def more_than(low: float) -> Callable[[Any], str | None]:
-    def check(value: Any) -> str | None:
-        return None if value > low else f"expected more than {low:g}"
-
-    return check
+    return lambda value: None if value > low else f"expected more than {low:g}"
 
 
 def between(low: float, high: float) -> Callable[[Any], str | None]:
     """At least ``low`` and below ``high``."""
-
-    def check(value: Any) -> str | None:
-        return None if low <= value < high else f"expected {low:g} to below {high:g}"
-
-    return check
+    return lambda value: None if low <= value < high else f"expected {low:g} to below {high:g}"

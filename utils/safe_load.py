@@ -35,12 +35,8 @@ def load_plain(path: Path, refusal: str, advice: str, *, mmap: bool = False) -> 
         raise UserError(f"{refusal} ({_why_not(error)}); {advice}.") from error
 
 
-class _Packed(Exception):
-    """A file of a few megabytes can unpack to more than the memory holds."""
-
-
 def _refuse_packed(path: Path) -> None:
-    """Raise ``_Packed`` before anything is unpacked; ``torch.save`` stores parts as they are."""
+    """Raise ValueError before a file of a few megabytes unpacks to more than the memory holds."""
     with open(path, "rb") as file:
         if file.read(4) != b"PK\x03\x04":  # torch.load's own test; its older format unpacks nothing
             return
@@ -48,13 +44,11 @@ def _refuse_packed(path: Path) -> None:
         parts = archive.infolist()
     stored = all(part.compress_type == zipfile.ZIP_STORED for part in parts)
     if not stored or sum(part.file_size for part in parts) > path.stat().st_size:
-        raise _Packed
+        raise ValueError("its parts are compressed, which PyTorch never writes")
 
 
 def _why_not(error: Exception) -> str:
     """PyTorch's own text would first of all tell how to run the file's code nevertheless."""
-    if isinstance(error, _Packed):
-        return "its parts are compressed, which PyTorch never writes"
     if isinstance(error, zipfile.BadZipFile):
         return "the file is incomplete"
     needed = _NEEDED_CODE.search(str(error))

@@ -11,7 +11,7 @@ from torch import nn
 from torchvision.models.detection import RetinaNet
 from torchvision.ops import FrozenBatchNorm2d
 
-from data.dataset import Annotation, Dataset, DataSplits
+from data.dataset import Dataset, DataSplits
 from data.image_files.read import probe
 from evaluation.diagnosis.anchor_fit import AnchorFit, anchor_fit
 from evaluation.diagnosis.facts import Facts, ParameterFacts, ThresholdFacts
@@ -143,13 +143,7 @@ def anchor_facts(model: RetinaNet, dataset: Dataset) -> AnchorFit | None:
     labelled = [a for a in dataset.annotations if len(a.boxes)]
     count = min(len(labelled), ANCHOR_IMAGES)
     chosen = [labelled[i * len(labelled) // count] for i in range(count)]
-    known = [(a.boxes, size) for a in chosen if (size := _image_size(a)) is not None]
+    # The size that training sees; ``data.checking.box_checks`` stored it when the data were read.
+    sizes = [a.size or probe(a.image_path).size for a in chosen]
+    known = [(a.boxes, size) for a, size in zip(chosen, sizes, strict=True) if size]
     return anchor_fit(model, *zip(*known, strict=True)) if known else None
-
-
-def _image_size(annotation: Annotation) -> tuple[int, int] | None:
-    """(width, height) of the image that training sees; None where it is not known.
-
-    ``data.checking.box_checks`` stored it when the data set was read.
-    """
-    return annotation.size or probe(annotation.image_path).size

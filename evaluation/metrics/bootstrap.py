@@ -39,22 +39,17 @@ def mean_ap_interval(
 ) -> Interval:
     """The basic bootstrap interval of COCO's mAP (IoU 0.50:0.95, all areas) over images.
 
-    Each resample draws as many images as there are, with replacement. What belongs to one image
-    stays together, because its objects resemble each other. The interval estimates how the number
-    varies with the images, not between training runs. A class without objects in a resample is left
-    out of its mean, and a resample without any object is left out altogether.
+    Each resample draws as many images as there are, with replacement. The interval estimates how
+    the number varies with the images, not between training runs. A class without objects in a
+    resample is left out of its mean, and a resample without any object is left out altogether.
 
     The mAP of few images is on average a little too high, and a resample, which holds even fewer
     different images, adds to that. The basic interval therefore mirrors the resamples' quantiles at
-    the measured mAP; taken as they are, they would be biased upwards.
+    the measured mAP. With a few images it is still too narrow: in a simulation of 80 sets each,
+    90 % intervals held the population's mAP for 84 % of the sets of 20 images and 89 % of 200.
 
-    nan where fewer than two images show an object that counts: resamples cannot tell then how much
-    images differ, and an interval without width would claim certainty. With a few images it is
-    still too narrow: in a simulation of 80 sets each, 90 % intervals held the mAP of the whole
-    population for 84 % of the sets of 20 images, 85 % of 67 and 89 % of 200 (the plain quantiles:
-    79, 85 and 91 %).
-
-    Raises ValueError for ``resamples`` < 1 or a ``confidence`` not between 0 and 1.
+    nan where fewer than two images show an object that counts: an interval without width would
+    claim certainty. Raises ValueError for ``resamples`` < 1 or a ``confidence`` not in 0..1.
     """
     if resamples < 1 or not 0 < confidence < 1:
         raise ValueError(f"{resamples} resamples at confidence {confidence}")

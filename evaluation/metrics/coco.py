@@ -20,7 +20,7 @@ from evaluation.metrics.average_precision import (
     curves,
     mean_measured,
 )
-from evaluation.metrics.coco_matching import AREA_RANGES, Boxes, Matches, match
+from evaluation.metrics.coco_matching import AREA_RANGES, MAX_DETECTIONS, Boxes, match
 from evaluation.metrics.results import Detections, GroundTruth, ImageResult, joined
 
 # A detection that matches no object, and one that does not count.
@@ -28,19 +28,12 @@ FALSE_POSITIVE, IGNORED = -1, -2
 
 # The IoU thresholds, as in ``IOU_THRESHOLDS``, that a row is the mean of.
 IOU_ROWS = {"0.50:0.95": slice(None), "0.50": slice(0, 1), "0.75": slice(5, 6)}
+SIZES = ("small", "medium", "large")
 SUMMARY_ROWS = (
-    ("AP", "0.50:0.95", "all", 100),
-    ("AP", "0.50", "all", 100),
-    ("AP", "0.75", "all", 100),
-    ("AP", "0.50:0.95", "small", 100),
-    ("AP", "0.50:0.95", "medium", 100),
-    ("AP", "0.50:0.95", "large", 100),
-    ("AR", "0.50:0.95", "all", 1),
-    ("AR", "0.50:0.95", "all", 10),
-    ("AR", "0.50:0.95", "all", 100),
-    ("AR", "0.50:0.95", "small", 100),
-    ("AR", "0.50:0.95", "medium", 100),
-    ("AR", "0.50:0.95", "large", 100),
+    *(("AP", iou, "all", MAX_DETECTIONS) for iou in IOU_ROWS),
+    *(("AP", "0.50:0.95", size, MAX_DETECTIONS) for size in SIZES),
+    *(("AR", "0.50:0.95", "all", limit) for limit in LIMITS),
+    *(("AR", "0.50:0.95", size, MAX_DETECTIONS) for size in SIZES),
 )
 
 
@@ -86,7 +79,15 @@ class CocoEvaluation:
         labels = joined([t.labels[~t.difficult] for t in truth], np.int64)
         counts = np.bincount(labels, minlength=len(self.class_names) + 1).tolist()
         self.objects = dict(zip(self.class_names, counts[1:], strict=False))
-        self.matches = _match(self.results, len(self.class_names))
+        detections = [r.detections for r in self.results]
+        self.matches = match(
+            _boxes(truth),
+            joined([t.difficult for t in truth], np.bool_),
+            joined([t.is_crowd for t in truth], np.bool_),
+            _boxes(detections),
+            joined([d.scores for d in detections], np.float32),
+            len(self.class_names),
+        )
 
     @cached_property
     def metrics(self) -> CocoMetrics:
@@ -149,18 +150,6 @@ def unique_images(results: Sequence[ImageResult]) -> list[ImageResult]:
 def show(value: float) -> str:
     """A metric for people: ``0.412``, or ``n/a`` for nan."""
     return "n/a" if math.isnan(value) else f"{value:.3f}"
-
-
-def _match(results: Sequence[ImageResult], num_classes: int) -> Matches:
-    truth, detections = [r.ground_truth for r in results], [r.detections for r in results]
-    return match(
-        _boxes(truth),
-        joined([t.difficult for t in truth], np.bool_),
-        joined([t.is_crowd for t in truth], np.bool_),
-        _boxes(detections),
-        joined([d.scores for d in detections], np.float32),
-        num_classes,
-    )
 
 
 def _boxes(images: Sequence[GroundTruth] | Sequence[Detections]) -> Boxes:

@@ -67,15 +67,13 @@ def outcomes(evaluation: CocoEvaluation, threshold: float) -> list[Outcome]:
     score, are each compared with the objects that are left: one that overlaps such an object with
     IoU 0.5 or more is a confusion with it, of several with the one of the highest IoU.
     """
-    rows = zip(evaluation.results, evaluation.matched_objects, strict=True)
-    return [_outcome(image, matched, threshold) for image, matched in rows]
-
-
-def _outcome(image: ImageResult, matched: np.ndarray, threshold: float) -> Outcome:
-    # COCO's rule goes by descending score, so no match changes when lower scores are left out.
-    above = image.detections.scores >= np.float32(threshold)
-    image, matched = image.with_detections(image.detections.keep(above)), matched[above]
-    return Outcome(image, matched, _confused_objects(image, matched))
+    judged = []
+    for image, matched in zip(evaluation.results, evaluation.matched_objects, strict=True):
+        # COCO's rule goes by descending score, so no match changes when lower scores are left out.
+        above = image.detections.scores >= np.float32(threshold)
+        image, matched = image.with_detections(image.detections.keep(above)), matched[above]
+        judged.append(Outcome(image, matched, _confused_objects(image, matched)))
+    return judged
 
 
 def _confused_objects(image: ImageResult, matched: np.ndarray) -> np.ndarray:

@@ -17,19 +17,27 @@ import numpy as np
 from evaluation.metrics.average_precision import class_average_precision
 from evaluation.metrics.coco import CocoEvaluation, CocoMetrics, unique_images
 from evaluation.metrics.results import ImageResult
+from utils.console import say
 from utils.errors import UserError
 
 if TYPE_CHECKING:
     from pycocotools.cocoeval import COCOeval
 
 TOLERANCE = 1e-9
+AUTOMATIC_IMAGES = 1000  # pycocotools needs minutes for tens of thousands
 
 
-def verified_metrics(evaluation: CocoEvaluation) -> tuple[CocoMetrics, float]:
-    """pycocotools' numbers for the same results, and their greatest difference from ours.
+def choose_metrics(evaluation: CocoEvaluation, verify: bool | None = None) -> CocoMetrics:
+    """pycocotools' numbers, found equal to our own; our own where they are not verified.
 
-    Raises UserError where it is above ``TOLERANCE``.
+    Prints which. verify: None means up to 1,000 images. Raises UserError where the numbers differ
+    by more than ``TOLERANCE``.
     """
+    images = len(evaluation.results)
+    if not (images <= AUTOMATIC_IMAGES if verify is None else verify):
+        of = f" for {images} images" if verify is None else ""
+        say("metrics", f"not verified with pycocotools{of}; --verify-metrics True does so")
+        return evaluation.metrics
     reference = pycocotools_metrics(evaluation.results, evaluation.class_names)
     difference = greatest_difference(evaluation.metrics, reference)
     if difference > TOLERANCE:
@@ -38,7 +46,8 @@ def verified_metrics(evaluation: CocoEvaluation) -> tuple[CocoMetrics, float]:
             f"most {TOLERANCE:g}; one of the two is wrong: please report it with the data set and "
             "the checkpoint."
         )
-    return reference, difference
+    say("metrics", f"pycocotools: equal{f' but for {difference:.0e}' if difference else ''}")
+    return reference
 
 
 def greatest_difference(ours: CocoMetrics, reference: CocoMetrics) -> float:

@@ -79,15 +79,6 @@ class ImageResult:
     ground_truth: GroundTruth
     detections: Detections
 
-    @classmethod
-    def from_tensors(cls, target: Mapping[str, Any], detection: Mapping[str, Any]) -> ImageResult:
-        """From a data set's target and a model's output for its image."""
-        return cls(
-            int(target["image_id"]),
-            GroundTruth.from_target(target),
-            Detections.from_tensors(detection),
-        )
-
     def with_detections(self, detections: Detections) -> ImageResult:
         """The same image with other detections."""
         return dataclasses.replace(self, detections=detections)

@@ -15,7 +15,6 @@ from data import open_dataset
 from data.coco_dataset import CocoDataset
 from data.dataset import DataSplits
 from evaluation.metrics.coco import CocoEvaluation
-from evaluation.metrics.results import ImageResult
 from tests.data_sets import (
     ACE,
     KING,
@@ -33,6 +32,7 @@ from tests.data_sets import (
     write_sole_coco,
     write_text,
 )
+from tests.image_results import result_from_tensors
 
 DECIMAL: Thing = ("ace", 3.25, 5.1, 20.7, 31.3)
 TRAIN: Pictures = {"a.jpg": [ACE, KING], "b.jpg": [DECIMAL], "c.jpg": []}
@@ -243,7 +243,7 @@ def test_every_detection_inside_a_crowd_costs_nothing_as_in_pycocotools(tmp_path
         "scores": torch.tensor([0.9, 0.8, 0.7, 0.6]),
         "labels": torch.tensor([1, 1, 1, 1]),
     }
-    result = ImageResult.from_tensors(target, detection)
+    result = result_from_tensors(target, detection)
     assert CocoEvaluation([result], splits.class_names).metrics.map == pytest.approx(1.0)
     truth = dataclasses.replace(result.ground_truth, crowd=None)
     result = dataclasses.replace(result, ground_truth=truth)

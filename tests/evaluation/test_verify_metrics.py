@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from evaluation.metrics.coco import CocoEvaluation
-from evaluation.verify_metrics import AUTOMATIC_IMAGES, choose_metrics
+from evaluation.metrics.pycocotools_reference import AUTOMATIC_IMAGES, choose_metrics
 from tests.image_results import CLASSES, random_results, result
 from utils.errors import UserError
 

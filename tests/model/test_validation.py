@@ -11,11 +11,11 @@ from torch import nn
 
 from data.loader import make_loader
 from evaluation.metrics.coco import CocoEvaluation
-from evaluation.metrics.results import ImageResult
 from model.lightning_trainer import (
     DetectorModule,
     Timer,
 )
+from tests.image_results import result_from_tensors
 from tests.memory_data import NAMES, PicturesInMemory, quiet_trainer
 from tests.small_models import build, with_varied_outputs
 
@@ -53,9 +53,7 @@ def planted(model: nn.Module) -> tuple[PicturesInMemory, float]:
         objects.append([*detected, ((1, 1, 9, 30), 1)])
     objects[4] = []
     data.plant(objects)
-    results = [
-        ImageResult.from_tensors(data[row][1], detection) for row, detection in enumerate(result)
-    ]
+    results = [result_from_tensors(data[row][1], detection) for row, detection in enumerate(result)]
     return data, CocoEvaluation(results, NAMES).metrics.map
 
 

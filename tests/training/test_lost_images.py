@@ -14,9 +14,9 @@ from PIL import Image
 from data.crops import crop_objects
 from data.dataset import Annotation, Dataset, SampleKey
 from data.loader import collate_fn, make_loader
-from evaluation.metrics.results import ImageResult
 from evaluation.run_pictures import save_detections
 from model.lightning_trainer import DetectorModule, Recipe
+from tests.image_results import result_from_tensors
 from tests.small_models import build, enliven
 from training.lost_images import LostImages
 from utils.errors import UserError
@@ -168,7 +168,7 @@ def test_crops_and_pictures_are_made_of_the_others(dataset: Dataset, tmp_path: P
     crops = crop_objects(without(dataset, 2), 16)
     assert set(crops.image_ids.tolist()) == set(range(COUNT)) - {2}
     nothing = {"boxes": torch.zeros(0, 4), "scores": torch.zeros(0), "labels": torch.zeros(0)}
-    results = [ImageResult.from_tensors(dataset[i][1], nothing) for i in range(2)]  # type: ignore
+    results = [result_from_tensors(dataset[i][1], nothing) for i in range(2)]  # type: ignore
     for path in (dataset.path(0), dataset.path(1)):
         save_detections(results, dataset, tmp_path / "grid.jpg", 0.5)
         assert (tmp_path / "grid.jpg").is_file()

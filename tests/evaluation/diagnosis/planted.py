@@ -22,6 +22,7 @@ from evaluation.metrics.results import Detections, GroundTruth, ImageResult
 from model.efficient_retinanet import get_efficient_retinanet
 from model.network.forward import losses_and_detections
 from tests.data_sets import draw_image
+from tests.image_results import result_from_tensors
 
 NAMES = ("ace", "king", "queen", "jack")
 SIZE = (64, 48)
@@ -86,7 +87,7 @@ def results_of_the_model(model: RetinaNet, splits: DataSplits) -> list[ImageResu
     with torch.no_grad():
         _, detections = losses_and_detections(model, images, None)
     targets = [target for _, target in samples]
-    return [ImageResult.from_tensors(t, d) for t, d in zip(targets, detections, strict=True)]
+    return [result_from_tensors(t, d) for t, d in zip(targets, detections, strict=True)]
 
 
 def facts_of(

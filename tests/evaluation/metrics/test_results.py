@@ -7,8 +7,8 @@ import pytest
 import torch
 from torchvision import tv_tensors
 
-from evaluation.metrics.results import Detections, ImageResult
-from tests.image_results import result
+from evaluation.metrics.results import Detections
+from tests.image_results import result, result_from_tensors
 
 
 def test_targets_and_detections_as_the_model_gives_them_make_a_result() -> None:
@@ -24,7 +24,7 @@ def test_targets_and_detections_as_the_model_gives_them_make_a_result() -> None:
         "scores": torch.tensor([0.5]),
         "labels": torch.tensor([2]),
     }
-    made = ImageResult.from_tensors(target, found)
+    made = result_from_tensors(target, found)
     truth, detections = made.ground_truth, made.detections
     assert made.image_id == 5 and truth.difficult.tolist() == [True] and truth.crowd is None
     assert truth.boxes.tolist() == detections.boxes.tolist() == boxes.tolist()
