@@ -29,6 +29,10 @@ Edit = Callable[[dict[str, Any]], object]
 
 ACE: Thing = ("ace", 4, 6, 20, 30)
 KING: Thing = ("king", 30, 10, 60, 44)
+CSV_HEADER = "filename,width,height,class,xmin,ymin,xmax,ymax"
+DECIMAL: Thing = ("ace", 3.25, 5.1, 20.7, 31.3)
+COCO_TRAIN: Pictures = {"a.jpg": [ACE, KING], "b.jpg": [DECIMAL], "c.jpg": []}
+COCO_IDS = {"king": 3, "ace": 90}
 
 
 def draw_image(path: Path, things: Sequence[Thing] = (), size: tuple[int, int] = SIZE) -> Path:
@@ -87,7 +91,7 @@ def write_charlotte(
 
 
 def csv_text(pictures: Pictures, sizes: Sizes = NONE) -> str:
-    rows = ["filename,width,height,class,xmin,ymin,xmax,ymax"]
+    rows = [CSV_HEADER]
     for name, things in pictures.items():
         width, height = size_of(name, sizes)
         start = f"{name},{width},{height}"
@@ -104,6 +108,14 @@ def write_cards(
             write_text(folder / f"{split}_labels.csv", csv_text(pictures, sizes))
             for name, things in pictures.items():
                 draw_image(folder / split / name, things, size_of(name, sizes))
+    return folder
+
+
+def write_rows(folder: Path, *rows: str, header: str = CSV_HEADER) -> Path:
+    """Playing cards with these rows in the training CSV; a.jpg and b.jpg train, c.jpg tests."""
+    if not (folder / "test_labels.csv").exists():
+        write_cards(folder, {"a.jpg": [ACE, KING], "b.jpg": [KING]}, {"c.jpg": [ACE]})
+    write_text(folder / "train_labels.csv", "\n".join([header, *rows]) + "\n")
     return folder
 
 
@@ -150,18 +162,20 @@ def coco_content(pictures: Pictures, ids: Mapping[str, int], sizes: Sizes = NONE
     return {"images": images, "annotations": annotations, "categories": categories}
 
 
-def write_coco(json_path: Path, images: Path, pictures: Pictures, ids: Mapping[str, int]) -> None:
+def write_coco(
+    json_path: Path, images: Path, pictures: Pictures, ids: Mapping[str, int] = COCO_IDS
+) -> None:
     """One JSON, and its pictures into ``images``."""
     write_json(json_path, coco_content(pictures, ids))
     for name, things in pictures.items():
         draw_image(images / name, things)
 
 
-def write_sole_coco(folder: Path, pictures: Pictures, ids: Mapping[str, int], edit: Edit) -> Path:
+def write_sole_coco(folder: Path, edit: Edit = lambda content: None) -> Path:
     """A single JSON without a split, edited, and its images."""
     json_path = folder / "annotations" / "instances_default.json"
-    write_coco(json_path, folder / "images", pictures, ids)
-    content = coco_content(pictures, ids)
+    write_coco(json_path, folder / "images", COCO_TRAIN)
+    content = coco_content(COCO_TRAIN, COCO_IDS)
     edit(content)
     write_json(json_path, content)
     return folder
