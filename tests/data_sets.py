@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -191,6 +192,11 @@ def save_oriented(path: Path, image: Image.Image, orientation: int, **options: A
     exif[0x0112] = orientation
     image.save(path, exif=exif, **options)
     return path
+
+
+def png_chunk(kind: bytes, content: bytes) -> bytes:
+    whole = kind + content
+    return len(content).to_bytes(4, "big") + whole + zlib.crc32(whole).to_bytes(4, "big")
 
 
 def photo(number: int, size: tuple[int, int] = SIZE) -> Image.Image:

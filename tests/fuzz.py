@@ -118,15 +118,16 @@ def probe(folder: Path, limit: float = LIMIT) -> int:
                 raise Lost(complaint)
         for dataset in (splits.train, splits.validation):
             for index in range(len(dataset)):
-                _check(dataset, index)
+                check_sample(dataset, index, SIZES[dataset.path(index).stem])
         return len(splits.train) + len(splits.validation)
 
 
-def _check(dataset: Dataset, index: int) -> None:
+def check_sample(dataset: Dataset, index: int, size: tuple[int, int] | None = None) -> None:
+    """Raises Lost where an image and its target do not go together. size: the image's, if known."""
     image, target = dataset[index]
     height, width = image.shape[-2:]
     boxes, labels = target["boxes"].as_subclass(torch.Tensor), target["labels"]
-    known = (width, height) == SIZES[dataset.path(index).stem]
+    known = size in (None, (width, height))
     if not known or image.dtype != torch.uint8 or target["image_id"] != index:
         raise Lost(f"image {index} is not what was drawn")
     if boxes.dtype != torch.float32 or boxes.shape != (len(labels), 4):
