@@ -50,36 +50,29 @@ DOCTYPES = {
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
-@pytest.mark.parametrize("kind", DOCTYPES)
+@pytest.mark.parametrize("used", [True, False])
+@pytest.mark.parametrize("kind", [*DOCTYPES, "an inclusion"])
 def test_entities_and_external_documents_are_refused_and_their_files_not_read(
-    kind: str, encoding: str, tmp_path: Path
+    kind: str, used: bool, encoding: str, tmp_path: Path
 ) -> None:
     marker = write_text(tmp_path / "marker" / "secret.dtd", '<!ENTITY e "ace">')
-    text = f"<!DOCTYPE annotation {DOCTYPES[kind].replace('{marker}', str(marker))}>"
-    text += xml_text([ACE]).replace(">ace<", ">&e;<")
-    path = write_text(tmp_path / "data" / "a.xml", text, encoding)
-    with watching() as opened, pytest.raises(UserError) as error:
-        read_voc_xml(path, Remarks())
-    assert str(error.value).startswith(f"{path}: ") and len(str(error.value)) < 1000
-    assert [a.path for a in opened] == [os.path.realpath(path)]
-
-
-def test_an_external_document_type_or_inclusion_without_use_is_not_read_either(
-    tmp_path: Path,
-) -> None:
-    marker = write_text(tmp_path / "marker.dtd", '<!ENTITY e "ace">')
+    text = xml_text([ACE]).replace(">ace<", ">&e;<" if used else ">ace<")
     inclusion = f'<x:include xmlns:x="{XINCLUDE}" href="file://{marker}" parse="text"/>'
-    for text in (
-        f'<!DOCTYPE annotation SYSTEM "file://{marker}">' + xml_text([ACE]),
-        xml_text([ACE]).replace("<annotation>", f"<annotation>{inclusion}"),
-    ):
-        path = write_text(tmp_path / "a.xml", text)
-        with watching() as opened:
-            try:
-                assert read_voc_xml(path, Remarks()).objects.annotation(path).names == ("ace",)
-            except UserError as error:
-                assert str(path) in str(error)
-        assert [a.path for a in opened] == [os.path.realpath(path)]
+    if kind in DOCTYPES:
+        doctype = DOCTYPES[kind].replace("{marker}", str(marker))
+        text = f"<!DOCTYPE annotation {doctype}>{text}"
+    else:
+        text = text.replace("<annotation>", f"<annotation>{inclusion}")
+    path = write_text(tmp_path / "data" / "a.xml", text, encoding)
+    with watching() as opened:
+        try:
+            names = read_voc_xml(path, Remarks()).objects.annotation(path).names
+            assert (
+                names == ("ace",) and not used and kind in ("another document type", "an inclusion")
+            )
+        except UserError as error:
+            assert str(error).startswith(f"{path}: ") and len(str(error)) < 1000
+    assert [a.path for a in opened] == [os.path.realpath(path)]
 
 
 # --- paths in annotations ---

@@ -99,17 +99,12 @@ def test_the_export_with_a_file_in_each_split_folder_is_read(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("json_name", "images"),
     [
-        ("annotations/train.json", "train"),
-        ("annotations/train.json", "images/train"),
-        ("annotations/instances_Train.json", "images/Train"),
-        ("annotations/instances_default.json", "images/default"),
-        ("annotations/my_cards.json", "."),
-        ("labels.json", "data"),
-        ("result.json", "images"),
-        ("train/labels.json", "train/data"),
-        ("train.json", "train"),
+        ("annotations/train.json", "train"), ("annotations/train.json", "images/train"),
+        ("annotations/instances_Train.json", "images/Train"), ("annotations/my_cards.json", "."),
+        ("annotations/instances_default.json", "images/default"), ("labels.json", "data"),
+        ("result.json", "images"), ("train/labels.json", "train/data"), ("train.json", "train"),
     ],
-)
+)  # fmt: skip
 def test_what_tools_export_without_a_validation_split_is_split_by_seed(
     tmp_path: Path, json_name: str, images: str
 ) -> None:
@@ -131,13 +126,6 @@ def test_files_of_other_tasks_are_passed_over_and_two_for_one_split_refused(tmp_
 def test_a_validation_file_alone_is_no_data_set_to_train_on(tmp_path: Path) -> None:
     write_coco(tmp_path / "annotations/val.json", tmp_path / "val", COCO_TRAIN)
     assert "no COCO file for training; found annotations/val.json" in refusal(tmp_path)
-
-
-@pytest.mark.parametrize("stated", ["C:\\x\\train\\a.jpg", "/home/me/x/a.jpg", "../../a.JPG"])
-def test_an_image_is_looked_up_by_the_last_part_of_its_path(tmp_path: Path, stated: str) -> None:
-    write_sole_coco(tmp_path, lambda c: c["images"][0].update(file_name=stated))
-    splits = open_dataset(tmp_path, validation_fraction=0.3)
-    assert sorted(image_names(splits.train, splits.validation)) == list(COCO_TRAIN)
 
 
 def test_equal_names_in_stated_folders_are_different_images(tmp_path: Path) -> None:

@@ -179,9 +179,7 @@ def test_the_final_name_appears_only_with_the_complete_set(tmp_path):
     assert folder.is_dir() and list(tmp_path.iterdir()) == [folder]
 
 
-def test_a_second_call_draws_nothing_unless_its_arguments_differ(
-    tmp_path, monkeypatch
-):
+def test_a_second_call_draws_nothing_unless_its_arguments_differ(tmp_path, monkeypatch):
     first = demo_cards_folder(tmp_path, train=2, validation=1)
     monkeypatch.setattr(demo_cards, "draw_scene", lambda *_: pytest.fail("drawn again"))
     assert demo_cards_folder(tmp_path, train=2, validation=1) == first
