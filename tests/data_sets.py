@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from data import open_dataset
-from data.dataset import Annotation, Dataset
+from data.dataset import Annotation, Batch, Dataset
 from utils.errors import UserError
 
 SIZE = (64, 48)
@@ -236,6 +236,20 @@ def refusal(path: str | Path, **options: Any) -> str:
         open_dataset(path, **options)
     assert "\n" not in str(caught.value)
     return str(caught.value)
+
+
+def comparable(batches: Iterable[Batch]) -> list[tuple[list[Any], list[Any]]]:
+    """The batches as values that ``==`` compares."""
+    return [
+        (
+            [(tuple(image.shape), image.numpy().tobytes()) for image in images],
+            [
+                (t["boxes"].tolist(), t["labels"].tolist(), t["difficult"].tolist(), t["image_id"])
+                for t in targets
+            ],
+        )
+        for images, targets in batches
+    ]
 
 
 def snapshot(folder: Path) -> dict[str, tuple[bytes | None, int, int]]:

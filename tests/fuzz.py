@@ -165,18 +165,14 @@ def _limited(seconds: float) -> Iterator[None]:
         signal.signal(signal.SIGVTALRM, before)
 
 
-def _parse(arguments: list[str] | None) -> argparse.Namespace:
+def main(arguments: list[str] | None = None) -> int:
+    """The exit status: 1 when a mutation was lost."""
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
     parser.add_argument("--mutations", type=int, default=20000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", type=int, metavar="NUMBER", help="repeat one mutation")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="save what was lost there")
-    return parser.parse_args(arguments)
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """The exit status: 1 when a mutation was lost."""
-    flags = _parse(arguments)
+    flags = parser.parse_args(arguments)
     numbers = range(flags.mutations) if flags.only is None else [flags.only]
 
     def report(loss: Loss) -> None:

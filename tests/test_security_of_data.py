@@ -48,6 +48,8 @@ DOCTYPES = {
     "another document type": 'SYSTEM "file://{marker}"',
 }
 
+HARMLESS_UNUSED = ("another document type", "an inclusion")
+
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
 @pytest.mark.parametrize("used", [True, False])

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import random
 import shutil
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import pytest
@@ -97,17 +98,8 @@ def test_the_split_follows_from_the_seed_and_not_from_the_folder_or_the_listing(
 
     scandir = os.scandir
 
-    class Shuffled(list):
-        def __enter__(self) -> Shuffled:
-            return self
-
-        def __exit__(self, *_: object) -> None:
-            pass
-
-    def shuffled(path: object) -> Shuffled:
-        entries = Shuffled(scandir(path))  # type: ignore[call-overload]
-        random.Random(3).shuffle(entries)
-        return entries
+    def shuffled(path: str) -> AbstractContextManager[list[os.DirEntry[str]]]:
+        return nullcontext(random.Random(3).sample(entries := list(scandir(path)), len(entries)))
 
     monkeypatch.setattr(os, "scandir", shuffled)
     monkeypatch.chdir(second.parent)

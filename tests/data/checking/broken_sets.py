@@ -205,7 +205,7 @@ IMAGES = [
          "images without an XML file, taken as images without objects: 1"),
     Case("both forms of an image without objects", CLEAN, cards,
          all_of(edited(TRAIN_CSV, csv_text({"a.jpg": [ACE, KING]}).split("\n", 1)[1], ""),
-                lines_of(TRAIN_CSV, lambda lines: [*lines, "a.jpg,,,,,,,\n"]))),
+                lines_of(TRAIN_CSV, lambda lines: [*lines, b"a.jpg,,,,,,,\n"]))),
 ]
 CLASSES = [
     Case("a class that training does not have", UNUSABLE, cards,
