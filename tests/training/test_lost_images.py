@@ -17,7 +17,7 @@ from data.loader import collate_fn, make_loader
 from evaluation.run_pictures import save_detections
 from model.lightning_trainer import DetectorModule, Recipe
 from tests.image_results import result_from_tensors
-from tests.small_models import build, enliven
+from tests.small_models import build, with_varied_outputs
 from training.lost_images import LostImages
 from utils.errors import UserError
 
@@ -179,7 +179,7 @@ def test_crops_and_pictures_are_made_of_the_others(dataset: Dataset, tmp_path: P
 
 
 def test_the_module_passes_over_an_empty_batch(dataset: Dataset) -> None:
-    module = DetectorModule(enliven(build()), NAMES)
+    module = DetectorModule(with_varied_outputs(build()), NAMES)
     module.log = None  # type: ignore[assignment]  # there is no loss to show
     assert module.training_step(([], []), 0) is None
     assert module.validation_step(([], []), 0) is None
