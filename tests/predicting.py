@@ -78,10 +78,3 @@ def run(checkpoint: Path, path: Path, *flags: str) -> Run:
     last = [line for line in out.getvalue().splitlines() if line.startswith("saved")]
     named = last[0].split(maxsplit=1)[1].split(": ")[0] if last else checkpoint.parent / "results"
     return Run(status, out.getvalue(), err.getvalue(), Path(named))
-
-
-def fingerprint(folder: Path) -> dict[str, tuple[bytes, int]]:
-    return {
-        str(p.relative_to(folder)): (p.read_bytes() if p.is_file() else b"", p.stat().st_mtime_ns)
-        for p in sorted(folder.rglob("*"))
-    }
