@@ -191,7 +191,7 @@ def test_peak_memory_grows_with_the_batch_and_is_nan_on_a_failure(tmp_path: Path
     ("flag", "value", "words"),
     [
         ("--cards", "nowhere", "no such folder; give the real photographs"),
-        ("--checkpoint", "nowhere.pth", "there is no such file"),
+        ("--checkpoint", "nowhere.pth", "no such file"),
         ("--device", "cuda", "no usable card"),
     ],
 )
