@@ -37,15 +37,10 @@ def peak_gigabytes(name: str, case: Case) -> float:
     on a GPU the memory allocated there. nan where it failed, was killed or cannot be measured.
     """
     arguments = pickle.dumps((name, case)).hex()
-    result = subprocess.run(
-        [sys.executable, "-m", "benchmarks.memory", arguments],
-        capture_output=True,
-        text=True,
-        env={**os.environ, **ENVIRONMENT},
-    )
-    if result.returncode:
-        return math.nan
-    return float(result.stdout.split()[-1])
+    command = [sys.executable, "-m", "benchmarks.memory", arguments]
+    environment = {**os.environ, **ENVIRONMENT}
+    result = subprocess.run(command, capture_output=True, text=True, env=environment)
+    return math.nan if result.returncode else float(result.stdout.split()[-1])
 
 
 def _measure(name: str, case: Case) -> float:

@@ -29,6 +29,15 @@ from utils.hardware import Machine
 
 BATCH = 8
 PYCOCOTOOLS, OURS = "pycocotools", "ours"
+BUILD_TORCHVISION = """
+from torchvision.models import efficientnet_b0
+from torchvision.models.detection import retinanet_resnet50_fpn
+efficientnet_b0(weights=None), retinanet_resnet50_fpn(weights=None, weights_backbone=None)
+"""
+BUILD_OURS = """
+from model.efficient_retinanet import get_efficient_retinanet
+get_efficient_retinanet(7, backbone_weights="none")
+"""
 
 
 class TableScanned(torch.utils.data.Dataset):
@@ -58,26 +67,23 @@ class TableScanned(torch.utils.data.Dataset):
 def loaders(cards: Path) -> dict[str, Callable[[], Any]]:
     """An epoch of the training split at its own sizes; ours with and without its cache."""
     split = training_split(cards)
-    scanned = torch.utils.data.DataLoader(
-        TableScanned(cards, split), batch_size=BATCH, collate_fn=collate_fn
-    )
-    plain = make_loader(split, BATCH)
-    cached = make_loader(split.cached(), BATCH)
-    sizes = (annotation.size for annotation in split.annotations)
-    transform = TrainingTransform(training_canvas(sizes, 512))
-    augmented = make_loader(split.cached().with_transform(transform), BATCH, shuffle=True)
+    scanned = TableScanned(cards, split)
+    transform = TrainingTransform(training_canvas((size for _, size in split.sizes()), 512))
+    augmented = split.cached().with_transform(transform)
     named = {
-        "as the original: scan the table, decode": scanned,
-        "ours, decoded each time": plain,
-        "ours, --cache": cached,
-        "ours, --cache, with augmentation at 512 px": augmented,
+        "as the original: scan the table, decode": torch.utils.data.DataLoader(
+            scanned, batch_size=BATCH, collate_fn=collate_fn
+        ),
+        "ours, decoded each time": make_loader(split, BATCH),
+        "ours, --cache": make_loader(split.cached(), BATCH),
+        "ours, --cache, with augmentation at 512 px": make_loader(augmented, BATCH, shuffle=True),
     }
     return {name: lambda loader=loader: list(loader) for name, loader in named.items()}
 
 
-def detections(images: int, seed: int = 0, classes: int = 20) -> list[ImageResult]:
+def detections(images: int, classes: int) -> list[ImageResult]:
     """About 7 objects and 100 detections per image; some detections are close to an object."""
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(0)
     return [_image(random, number, classes) for number in range(1, images + 1)]
 
 
@@ -99,7 +105,7 @@ def _image(random: np.random.Generator, number: int, classes: int) -> ImageResul
 
 def scorers(images: int, classes: int = 20) -> dict[str, Callable[[], np.ndarray]]:
     """Each gives COCO's twelve numbers of the same detections."""
-    results = detections(images, classes=classes)
+    results = detections(images, classes)
     names = [str(number) for number in range(classes)]
     prepared = coco_input(results, names)
     return {
@@ -127,19 +133,9 @@ def validation_map(checkpoint: Path, cards: Path, machine: Machine) -> float:
 
 def starters() -> dict[str, Callable[[], Any]]:
     """Processes that exit as soon as they could begin to work."""
-    reference = (
-        "from torchvision.models import efficientnet_b0;"
-        "from torchvision.models.detection import retinanet_resnet50_fpn;"
-        "efficientnet_b0(weights=None);"
-        "retinanet_resnet50_fpn(weights=None, weights_backbone=None)"
-    )
-    ours = (
-        "from model.efficient_retinanet import get_efficient_retinanet;"
-        "get_efficient_retinanet(7, backbone_weights='none')"
-    )
     commands = {
-        "import torchvision, build b0 and a RetinaNet": ["-c", reference],
-        "import ours, build b0": ["-c", ours],
+        "import torchvision, build b0 and a RetinaNet": ["-c", BUILD_TORCHVISION],
+        "import ours, build b0": ["-c", BUILD_OURS],
         "python main.py --help": ["main.py", "--help"],
         "python main.py -l missing.pth": ["main.py", "-l", "missing.pth"],
     }

@@ -65,14 +65,13 @@ def our_b0(image_size: int, photographs: Images, checkpoint: Path | None) -> Ret
 
 @torch.no_grad()
 def _spread_scores(model: RetinaNet, photographs: Images) -> None:
-    norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
-    momenta = [norm.momentum for norm in norms]
+    norms = {m: m.momentum for m in model.modules() if isinstance(m, nn.BatchNorm2d)}
     for norm in norms:
         norm.momentum = 0.5
     batch = model.train().transform(photographs[:2])[0].tensors
     for _ in range(4):
         model.backbone(batch * torch.rand(1) + torch.randn(1, 3, 1, 1) * 0.3)
-    for norm, momentum in zip(norms, momenta, strict=True):
+    for norm, momentum in norms.items():
         norm.momentum = momentum
     scores, boxes = model.head.classification_head, model.head.regression_head
     for module in model.head.modules():
@@ -112,13 +111,8 @@ def reference_b0(ours: RetinaNet, image_size: int) -> RetinaNet:
 
 def resnet50(image_size: int, classes: int) -> RetinaNet:
     """Torchvision's own RetinaNet; classes with background."""
-    return retinanet_resnet50_fpn(
-        weights=None,
-        weights_backbone=None,
-        num_classes=classes,
-        min_size=image_size,
-        max_size=image_size,
-    ).eval()
+    sizes = {"min_size": image_size, "max_size": image_size}
+    return retinanet_resnet50_fpn(num_classes=classes, weights_backbone=None, **sizes).eval()
 
 
 def effdet_d0(task: str, size: tuple[int, int], classes: int) -> nn.Module | None:
@@ -202,10 +196,8 @@ def _training(peer: Peer, images: Images, targets: Targets) -> Callable[[], Any]
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-6)
     batch: Sequence[Any] = (images, targets)
     if peer.is_effdet:
-        labels = {
-            "bbox": [t["boxes"][:, [1, 0, 3, 2]] for t in targets],
-            "cls": [t["labels"].float() for t in targets],
-        }
+        boxes = [t["boxes"][:, [1, 0, 3, 2]] for t in targets]
+        labels = {"bbox": boxes, "cls": [t["labels"].float() for t in targets]}
         batch = (torch.stack(images), labels)
 
     def step() -> Any:

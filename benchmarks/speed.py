@@ -12,9 +12,10 @@ import argparse
 import math
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,6 +28,7 @@ from benchmarks.photographs import photographs
 from benchmarks.tables import Row
 from benchmarks.timing import interleaved
 from model.checkpoint import load_checkpoint
+from utils.console import show_table
 from utils.errors import UserError
 from utils.hardware import choose_device, choose_precision
 
@@ -74,7 +76,7 @@ def main(arguments: list[str] | None = None) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    tables.show(rows)
+    show_table(tables.machine(), tables.COLUMNS, [row.cells for row in rows])
     if options.json:
         options.json.write_text(tables.as_json(rows, facts))
     if options.markdown:
@@ -85,38 +87,21 @@ def main(arguments: list[str] | None = None) -> int:
 def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     default = os.environ.get("CARDS_DIR", "../shared/play_cards")
-    parser.add_argument("--cards", type=Path, default=Path(default), help="real photographs")
+    add = parser.add_argument
+    add("--cards", type=Path, default=Path(default), help="real photographs")
     works = tuple(MEASURES)
-    parser.add_argument(
-        "--only", type=_some_of(works), default=works, help="some of " + ",".join(works)
-    )
-    parser.add_argument(
-        "--image-size",
-        type=_some_of(SIZES),
-        default=("512", "800"),
-        help="some of " + ",".join(SIZES) + " px, the longer side [default: 512,800]",
-    )
-    parser.add_argument(
-        "--batches", type=_numbers, default=(1, 16), help="of inference [default: 1,16]"
-    )
-    parser.add_argument(
-        "--training-batches", type=_numbers, default=(4, 16), help="[default: 4,16]"
-    )
-    parser.add_argument(
-        "--repeats", type=int, default=5, help="rounds that are counted [default: %(default)s]"
-    )
-    parser.add_argument(
-        "--images-to-score", type=int, default=5000, help="for the mAP [default: %(default)s]"
-    )
-    parser.add_argument("--checkpoint", type=Path, help="a trained b0 instead of random weights")
-    parser.add_argument("--device", choices=("cpu", "cuda"))
-    parser.add_argument(
-        "--bf16", action="store_true", help="measure bf16 also where a CPU is slow with it"
-    )
-    parser.add_argument("--json", type=Path, help="also write the rows to this file")
-    parser.add_argument(
-        "--markdown", type=Path, help="also write the tables into this file, below its mark"
-    )
+    add("--only", type=_some_of(works), default=works, help="some of " + ",".join(works))
+    sizes = f"some of {','.join(SIZES)} px, the longer side [default: 512,800]"
+    add("--image-size", type=_some_of(SIZES), default=("512", "800"), help=sizes)
+    add("--batches", type=_numbers, default=(1, 16), help="of inference [default: 1,16]")
+    add("--training-batches", type=_numbers, default=(4, 16), help="[default: 4,16]")
+    add("--repeats", type=int, default=5, help="rounds that are counted [default: %(default)s]")
+    add("--images-to-score", type=int, default=5000, help="for the mAP [default: %(default)s]")
+    add("--checkpoint", type=Path, help="a trained b0 instead of random weights")
+    add("--device", choices=("cpu", "cuda"))
+    add("--bf16", action="store_true", help="measure bf16 also where a CPU is slow with it")
+    add("--json", type=Path, help="also write the rows to this file")
+    add("--markdown", type=Path, help="also write the tables into this file, below its mark")
     return parser.parse_args(arguments)
 
 
@@ -231,11 +216,12 @@ def measure_memory(plan: Plan) -> Iterator[Row]:
             yield Row(title, name, peak, peaks[peers.REFERENCE] / peak, why, unit="GB")
 
 
-def measure_loading(plan: Plan) -> Iterator[Row]:
-    medians = interleaved(other_works.loaders(plan.cards), plan.repeats)
+def _others(title: str, works: Mapping[str, Callable[[], Any]], plan: Plan) -> Iterator[Row]:
+    """The first of the works is the reference."""
+    medians = interleaved(works, plan.repeats)
     base = next(iter(medians.values()))
     for name, seconds in medians.items():
-        yield Row("An epoch of the training cards", name, seconds, base / seconds)
+        yield Row(title, name, seconds, base / seconds)
 
 
 def measure_map(plan: Plan) -> Iterator[Row]:
@@ -250,21 +236,16 @@ def measure_map(plan: Plan) -> Iterator[Row]:
         yield Row(f"mAP of {count} images, 100 detections each", name, seconds, ratio, *agreement)
 
 
-def measure_start(plan: Plan) -> Iterator[Row]:
-    medians = interleaved(other_works.starters(), plan.repeats)
-    base = next(iter(medians.values()))
-    for name, seconds in medians.items():
-        yield Row("Start-up", name, seconds, base / seconds)
-
-
 MEASURES: dict[str, Callable[[Plan], Iterator[Row]]] = {
     "inference": lambda plan: _detectors(plan, "inference", plan.batches),
     "training": lambda plan: _detectors(plan, "training", plan.training_batches),
     "accuracy": measure_accuracy,
     "memory": measure_memory,
-    "loading": measure_loading,
+    "loading": lambda plan: _others(
+        "An epoch of the training cards", other_works.loaders(plan.cards), plan
+    ),
     "map": measure_map,
-    "start": measure_start,
+    "start": lambda plan: _others("Start-up", other_works.starters(), plan),
 }
 
 if __name__ == "__main__":

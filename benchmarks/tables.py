@@ -16,8 +16,6 @@ from typing import Any
 
 import psutil
 import torch
-from rich.console import Console
-from rich.table import Table
 
 PACKAGES = ("torch", "torchvision", "efficientnet-pytorch", "effdet", "pycocotools", "pillow")
 MARK = "<!-- What follows is written by python -m benchmarks.speed --markdown. -->\n\n"
@@ -46,14 +44,6 @@ class Row:
         return self.work, self.candidate, value, ratio, self.difference
 
 
-def show(rows: Sequence[Row]) -> None:
-    """A table on the terminal."""
-    table = Table(*COLUMNS, title=machine())
-    for row in rows:
-        table.add_row(*row.cells)
-    Console().print(table)
-
-
 def as_json(rows: Sequence[Row], facts: dict[str, Any]) -> str:
     """The facts, and under ``rows`` the rows."""
     content = {**facts, "rows": [dataclasses.asdict(row) for row in rows]}
@@ -68,10 +58,8 @@ def as_markdown(rows: Sequence[Row], facts: dict[str, Any]) -> str:
         lines += ["| " + " | ".join(COLUMNS[1:]) + " |", "|---|---|---|---|"]
         lines += ["| " + " | ".join(row.cells[1:]) + " |" for row in group]
     if not torch.cuda.is_available():
-        lines += [
-            "",
-            "GPU: not part of this run; `make bench` on a machine that has one measures it.",
-        ]
+        no_card = "GPU: not part of this run; `make bench` on a machine that has one measures it."
+        lines += ["", no_card]
     return "\n".join(lines) + "\n"
 
 
@@ -85,9 +73,8 @@ def machine() -> str:
     """Processor, threads, memory, and the GPU if there is one."""
     memory = psutil.virtual_memory().total / 1e9
     processor = f"{_processor()}, {torch.get_num_threads()} threads, {memory:.0f} GB"
-    capability = f"{torch.backends.cpu.get_cpu_capability()}"
     card = f"; {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
-    return f"{processor}, {capability}{card}"
+    return f"{processor}, {torch.backends.cpu.get_cpu_capability()}{card}"
 
 
 def _processor() -> str:

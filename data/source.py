@@ -152,9 +152,8 @@ def keep_decoded(splits: DataSplits, memory: int, workers: int) -> tuple[DataSpl
         cache = ImageCache(images)
     except OSError as error:
         return splits, f"off: the system gives no memory for {size} ({error})"
-    kept = dataclasses.replace(
-        splits, train=splits.train.cached(cache), validation=splits.validation.cached(cache)
-    )
+    train, validation = splits.train.cached(cache), splits.validation.cached(cache)
+    kept = dataclasses.replace(splits, train=train, validation=validation)
     return kept, f"{size}, stay in memory"
 
 
@@ -175,9 +174,5 @@ def match_classes(splits: DataSplits, class_names: tuple[str, ...], owner: str) 
         )
     absent = [name for name in class_names if name not in splits.class_names]
     notes = (*splits.notes, f"the data set has no {', '.join(absent)}") if absent else splits.notes
-    return DataSplits(
-        splits.train.renamed_to(class_names),
-        splits.validation.renamed_to(class_names),
-        splits.layout,
-        notes,
-    )
+    train, validation = (s.renamed_to(class_names) for s in (splits.train, splits.validation))
+    return DataSplits(train, validation, splits.layout, notes)

@@ -78,10 +78,8 @@ class Check:
     @property
     def problems(self) -> list[Remark]:
         """What is more than a note, the gravest first."""
-        return sorted(
-            (r for r in self.remarks if r.severity is not Severity.NOTE),
-            key=lambda r: not self.refused(r),
-        )
+        graver = (r for r in self.remarks if r.severity is not Severity.NOTE)
+        return sorted(graver, key=lambda r: not self.refused(r))
 
     @property
     def verdict(self) -> str:

@@ -89,10 +89,8 @@ def why_unreadable(error: Exception, path: Path | None) -> str:
             return "the file is empty"
         return "not a picture in any format that is read"
     if isinstance(error, Image.DecompressionBombError):
-        return (
-            f"larger than {max_megapixels():g} megapixels, the limit against decompression bombs "
-            "(--max-megapixels raises it)"
-        )
+        limit = f"{max_megapixels():g} megapixels, the limit against decompression bombs"
+        return f"larger than {limit} (--max-megapixels raises it)"
     strerror = error.strerror if isinstance(error, OSError) else None
     return f"the image cannot be read ({strerror or first_line(error)})"
 

@@ -31,12 +31,7 @@ _KERNEL = (
     (1 / 24, -1 / 12, 1 / 6),
     (0, 0, 1),
 )
-_OUTPUT = (
-    (1, 1, 1, 1, 1, 0),
-    (0, 1, -1, 2, -2, 0),
-    (0, 1, 1, 4, 4, 0),
-    (0, 1, -1, 8, -8, 1),
-)
+_OUTPUT = ((1, 1, 1, 1, 1, 0), (0, 1, -1, 2, -2, 0), (0, 1, 1, 4, 4, 0), (0, 1, -1, 8, -8, 1))
 
 # The one of a tile's 36 products that the output transform adds to each of the 16 outputs.
 _REACHES_ALL = OUTER + 1

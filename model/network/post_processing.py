@@ -12,6 +12,7 @@ from torchvision.ops import batched_nms, nms
 
 # Up to this many, one NMS call serves all images of a batch; its cost grows with the square.
 CANDIDATES_PER_CALL = 5000
+Levels = Sequence[Tensor]
 
 
 @dataclass(frozen=True)
@@ -29,11 +30,7 @@ class PostProcessing:
     box_coder: BoxCoder
 
     def __call__(
-        self,
-        logits: Sequence[Tensor],
-        offsets: Sequence[Tensor],
-        anchors: Sequence[Tensor],
-        sizes: Sequence[tuple[int, int]],
+        self, logits: Levels, offsets: Levels, anchors: Levels, sizes: Sequence[tuple[int, int]]
     ) -> list[dict[str, Tensor]]:
         """Of each level, logits: (B, A, K). offsets: (B, A, 4). anchors: (A, 4), xyxy.
 

@@ -75,13 +75,8 @@ class BatchedRetinaNet(RetinaNet):
         image_shapes: Sequence[tuple[int, int]],
     ) -> list[dict[str, Tensor]]:
         """See ``PostProcessing``; anchors are those of each image, by level."""
-        process = PostProcessing(
-            self.score_thresh,
-            self.nms_thresh,
-            self.topk_candidates,
-            self.detections_per_img,
-            self.box_coder,
-        )
+        most = self.topk_candidates, self.detections_per_img
+        process = PostProcessing(self.score_thresh, self.nms_thresh, *most, self.box_coder)
         outputs = head_outputs["cls_logits"], head_outputs["bbox_regression"]
         return process(*outputs, anchors[0], image_shapes)
 

@@ -60,12 +60,7 @@ class RunRecorder(pl.Callback):
         self._start, self._train_seconds = time.monotonic(), 0.0
 
     def on_train_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
+        self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         size = len(batch[0])
         self._images += size
