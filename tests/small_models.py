@@ -18,9 +18,12 @@ DESCRIPTION = DetectorDescription(
 )
 
 
-def build(name: str = "efficientnet-b0", *layers: int, **options: Any) -> RetinaNet:
+def build(
+    name: str = "efficientnet-b0", trainable_layers: int | None = None, **options: Any
+) -> RetinaNet:
+    """options: of ``get_efficient_retinanet``."""
     small = {"backbone_weights": "none", "image_size": SIDE, "anchor_scale": 0.25}
-    return get_efficient_retinanet(7, name, *layers, **{**small, **options})
+    return get_efficient_retinanet(7, name, trainable_layers, **{**small, **options})
 
 
 def with_varied_outputs(model: RetinaNet, spread: float = 0.1) -> RetinaNet:
