@@ -142,7 +142,8 @@ def test_places_that_were_not_kept_are_counted_among_the_others() -> None:
     remarks = Remarks()
     for i in range(KEPT_PLACES + 7):
         remarks.count("image(s) lost", f"{i}.jpg", Severity.BAD_IMAGE)
-    (line,) = remarks.lines()
+    (line,), (remark,) = remarks.lines(), remarks
+    assert remark.places == [f"{i}.jpg" for i in range(KEPT_PLACES)]
     assert f": {KEPT_PLACES + 7} (0.jpg" in line and f"and {KEPT_PLACES + 7 - LISTED} more" in line
 
 

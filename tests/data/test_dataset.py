@@ -19,24 +19,19 @@ def cards(tmp_path: Path) -> Dataset:
     return seven_cards(tmp_path)
 
 
-def test_a_sample_has_the_promised_types(cards: Dataset) -> None:
-    sample = cards.sample(1)
+def test_a_sample_and_an_item_have_the_promised_types(cards: Dataset) -> None:
+    sample, (image, target) = cards.sample(1), cards[1]
     assert sample.image.mode == "RGB" and sample.image.size == (66, 49)
-    assert sample.boxes.dtype == torch.float32 and sample.boxes.tolist() == [
-        list(ACE[1:]),
-        list(KING[1:]),
-    ]
-    assert sample.labels.dtype == torch.int64 and sample.labels.tolist() == [2, 1]
-    assert sample.difficult.dtype == torch.bool and sample.difficult.tolist() == [False, True]
-
-
-def test_an_item_is_a_uint8_image_and_a_target_that_belongs_to_it(cards: Dataset) -> None:
-    image, target = cards[1]
     assert image.dtype == torch.uint8 and tuple(image.shape) == (3, 49, 66)
+    for values in (vars(sample), target):
+        assert values["boxes"].dtype == torch.float32
+        assert values["boxes"].tolist() == [list(ACE[1:]), list(KING[1:])]
+        assert values["labels"].dtype == torch.int64 and values["labels"].tolist() == [2, 1]
+        assert values["difficult"].dtype == torch.bool
+        assert values["difficult"].tolist() == [False, True]
     assert set(target) == {"boxes", "labels", "difficult", "image_id"}
     assert isinstance(target["boxes"], tv_tensors.BoundingBoxes)
-    assert target["boxes"].canvas_size == (49, 66) and target["boxes"].dtype == torch.float32
-    assert target["labels"].tolist() == [2, 1] and target["difficult"].tolist() == [False, True]
+    assert target["boxes"].canvas_size == (49, 66)
     assert [cards[i][1]["image_id"] for i in range(7)] == list(range(7))
 
 

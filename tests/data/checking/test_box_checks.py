@@ -77,14 +77,3 @@ def test_a_rotation_that_nothing_confirms_is_counted(
     if rotations:
         assert rotations[0].endswith(f"the rotated image is used: 1 (e.g. {path})")
         assert ("states no size that could tell" in rotations[0]) == (orientation == 6)
-
-
-def test_of_very_many_places_the_first_are_kept_and_all_counted(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("data.remarks.KEPT_PLACES", 3)
-    remarks = Remarks()
-    for i in range(5):
-        remarks.count("boxes without area", f"row {i}")
-    (remark,) = remarks
-    assert remark.count == 5 and remark.places == ["row 0", "row 1", "row 2"]
