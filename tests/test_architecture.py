@@ -147,13 +147,9 @@ def test_no_two_files_import_each_other() -> None:
     assert not graph
 
 
-def is_main_or_type_checking(node: ast.If) -> bool:
-    return ast.unparse(node.test) in ("__name__ == '__main__'", "TYPE_CHECKING")
-
-
 def is_definition(node: ast.stmt) -> bool:
     if isinstance(node, ast.If):
-        return is_main_or_type_checking(node)
+        return ast.unparse(node.test) in ("__name__ == '__main__'", "TYPE_CHECKING")
     if isinstance(node, ast.Expr):
         return isinstance(node.value, ast.Constant)  # a docstring
     kinds = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef, ast.Assign, ast.AnnAssign)

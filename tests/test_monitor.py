@@ -7,17 +7,16 @@ import re
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from torchvision.models.detection import RetinaNet
 
 import monitor
-from data.dataset import Dataset
+from data.dataset import Dataset, DataSplits
 from evaluation.metrics.coco import CocoEvaluation
-from evaluation.metrics.results import Detections, GroundTruth, ImageResult
 from model.checkpoint import DetectorDescription, write_whole
 from model.lightning_trainer import DetectorModule
 from tests.data_sets import write_cards
+from tests.evaluation.diagnosis.planted import results_of
 from utils.config import Config
 
 NAMES = ("ace", "king")
@@ -34,12 +33,7 @@ def detect_at(score: float) -> Any:
 
     def measure(model: RetinaNet, dataset: Dataset, *_: Any, **__: Any) -> DetectorModule:
         module = DetectorModule(model, NAMES)
-        results = []
-        for row, annotation in enumerate(dataset.annotations):
-            labels = np.array(dataset.labels(row), np.int64)
-            truth = GroundTruth(annotation.boxes, labels, annotation.difficult)
-            scores = np.full(len(labels), score, np.float32)
-            results.append(ImageResult(row, truth, Detections(annotation.boxes, scores, labels)))
+        results = results_of(DataSplits(dataset, dataset, "drawn"), score=score)
         module.evaluation = CocoEvaluation(results, NAMES)
         return module
 
