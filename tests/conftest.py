@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -33,6 +35,14 @@ def tiny_run(tiny_cards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     output = tmp_path_factory.mktemp("runs")
     assert train(tiny_cards, output, "--epochs", "2", crops="2steps") == 0
     return output / "run"
+
+
+@pytest.fixture
+def sigint_as_before() -> Iterator[None]:
+    """Lightning leaves SIGINT ignored after an interrupt."""
+    before = signal.getsignal(signal.SIGINT)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(autouse=True)

@@ -26,25 +26,17 @@ def result(
     image_id: int = 0,
     true: Any = (),
     found: Any = (),
-    scores: Any = None,
+    scores: Any = 0.9,
     *,
-    true_labels: Any = None,
-    labels: Any = None,
-    difficult: Any = None,
+    true_labels: Any = 1,
+    labels: Any = 1,
+    difficult: Any = False,
 ) -> ImageResult:
-    """One image; by default everything is of class 1, sure and not difficult."""
+    """One image; a single score, label or flag is that of every row."""
     true_boxes, boxes = boxes_of(true), boxes_of(found)
     n, m = len(true_boxes), len(boxes)
-    truth = GroundTruth(
-        true_boxes,
-        np.asarray([1] * n if true_labels is None else true_labels, dtype=np.int64),
-        np.asarray([False] * n if difficult is None else difficult, dtype=bool),
-    )
-    detections = Detections(
-        boxes,
-        np.asarray([0.9] * m if scores is None else scores, dtype=np.float32),
-        np.asarray([1] * m if labels is None else labels, dtype=np.int64),
-    )
+    truth = GroundTruth(true_boxes, np.full(n, true_labels, np.int64), np.full(n, difficult, bool))
+    detections = Detections(boxes, np.full(m, scores, np.float32), np.full(m, labels, np.int64))
     return ImageResult(image_id, truth, detections)
 
 
@@ -52,10 +44,6 @@ def with_truth(image: ImageResult, **changes: np.ndarray) -> ImageResult:
     """The same image with other fields of its ground truth."""
     truth = dataclasses.replace(image.ground_truth, **changes)
     return dataclasses.replace(image, ground_truth=truth)
-
-
-def without_detections(results: list[ImageResult]) -> list[ImageResult]:
-    return [r.with_detections(r.detections.above(2)) for r in results]
 
 
 def random_boxes(random: np.random.Generator, count: int) -> np.ndarray:

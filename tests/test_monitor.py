@@ -7,18 +7,17 @@ import re
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from torch.utils.data import DataLoader
 from torchvision.models.detection import RetinaNet
 
 import monitor
-from data.dataset import Dataset
+from data.dataset import Dataset, DataSplits
 from evaluation.metrics.coco import CocoEvaluation
-from evaluation.metrics.results import Detections, GroundTruth, ImageResult
 from model.checkpoint import DetectorDescription, write_whole
 from model.lightning_trainer import DetectorModule
 from tests.data_sets import write_cards
+from tests.evaluation.diagnosis.planted import results_of
 from utils.config import Config
 
 NAMES = ("ace", "king")
@@ -36,12 +35,7 @@ def detect_at(score: float) -> Any:
     def measure(model: RetinaNet, loader: DataLoader, *_: Any) -> DetectorModule:
         dataset: Dataset = loader.dataset
         module = DetectorModule(model, NAMES)
-        results = []
-        for row, annotation in enumerate(dataset.annotations):
-            labels = np.array(dataset.labels(row), np.int64)
-            truth = GroundTruth(annotation.boxes, labels, annotation.difficult)
-            scores = np.full(len(labels), score, np.float32)
-            results.append(ImageResult(row, truth, Detections(annotation.boxes, scores, labels)))
+        results = results_of(DataSplits(dataset, dataset, "drawn"), score=score)
         module.evaluation = CocoEvaluation(results, NAMES)
         return module
 

@@ -52,11 +52,6 @@ def test_a_report_matches_detections_and_objects_once(
     assert [count for count in images if count] == [4]
 
 
-def test_monitor_writes_beside_the_checkpoint_unless_given_a_folder(tiny_run: Path) -> None:
-    assert monitor(tiny_run / "last.pth") == 0
-    assert (tiny_run / "monitor-last" / "metrics.json").is_file()
-
-
 def test_the_class_list_is_one_in_training_checkpoint_and_validation(
     tiny_run: Path, capsys: Capture, tmp_path: Path
 ) -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -23,16 +21,8 @@ from tests.data_sets import snapshot
 from tests.tiny_runs import FAST, NEW, error_line, monitor, rows_of, train, train_on
 from utils import hardware
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("sigint_as_before")]
 Capture = pytest.CaptureFixture[str]
-
-
-@pytest.fixture(autouse=True)
-def sigint_as_before() -> Iterator[None]:
-    """Lightning leaves SIGINT ignored after an interrupt."""
-    before = signal.getsignal(signal.SIGINT)
-    yield
-    signal.signal(signal.SIGINT, before)
 
 
 # --- what a run leaves ---

@@ -10,12 +10,15 @@ import pytest
 from evaluation.metrics.coco import CocoEvaluation
 from evaluation.metrics.results import ImageResult
 from tests.evaluation.pages import metrics_of, perfect
-from tests.image_results import CLASSES, random_results, without_detections
+from tests.image_results import CLASSES, random_results
 
 
 @pytest.mark.parametrize(
     ("results", "number", "confusion"),
-    [(perfect(), 1, np.diag([4, 4, 4, 0])), (without_detections(perfect()), 0, None)],
+    [
+        (perfect(), 1, np.diag([4, 4, 4, 0])),
+        ([r.with_detections(r.detections.above(2)) for r in perfect()], 0, None),
+    ],
     ids=["perfect", "empty"],
 )
 def test_a_perfect_detector_scores_one_everywhere_and_an_empty_one_zero(

@@ -141,6 +141,7 @@ def test_escapes_in_a_name_are_shown_and_not_obeyed(
     assert {caption.rsplit(maxsplit=1)[0] for caption in captions} <= set(map(harmless, NAMES))
 
 
+@pytest.mark.slow
 def test_a_second_prediction_gives_the_same_with_workers_and_batches_of_one(
     done: Run, photos: Path
 ) -> None:

@@ -83,15 +83,14 @@ def test_a_fact_is_one_line_with_its_kind_in_front(capsys: pytest.CaptureFixture
     ]
 
 
-def test_a_log_file_gets_no_progress_bar(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_log_file_gets_no_progress_bar(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert not is_terminal()
     with progress_bar("cutting") as progress:
         for done in range(3):
             progress(done + 1, 3)
     out, err = capsys.readouterr()
     assert out.strip() == "" and err == ""
-
-
-def test_a_terminal_gets_a_progress_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
     assert is_terminal()

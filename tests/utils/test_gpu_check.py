@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -191,14 +191,6 @@ def batches(count: int) -> torch.utils.data.DataLoader:
     return torch.utils.data.DataLoader(RandomDataset(32, count))
 
 
-@pytest.fixture
-def interruptible() -> Iterator[None]:
-    """Lightning leaves SIGINT ignored after a Ctrl-C; later tests want it back."""
-    before = signal.getsignal(signal.SIGINT)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 def test_a_training_run_pauses_between_batches_and_validation_is_guarded_too(
     nvml: Install, tmp_path: Path, clock: Clock, printed: Printed
 ) -> None:
@@ -222,7 +214,7 @@ def test_a_training_run_pauses_between_batches_and_validation_is_guarded_too(
 
 
 def test_ctrl_c_in_a_pause_ends_the_run_at_once_and_gives_nvml_back(
-    nvml: Install, tmp_path: Path, clock: Clock, interruptible: None, printed: Printed
+    nvml: Install, tmp_path: Path, clock: Clock, sigint_as_before: None, printed: Printed
 ) -> None:
     nvml(f"card GPU-{A} A 60 90")
     clock.interrupted_after = 2

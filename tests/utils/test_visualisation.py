@@ -141,28 +141,19 @@ def test_a_grid_shows_its_titles_and_leaves_its_pictures_alone() -> None:
     assert picture.size == (300, 200)
 
 
-PANELS = {
-    "loss": {"training": [2.0, 1.0, 0.5], "validation": [NAN, 1.5, NAN]},
-    "mAP": {"mAP": [NAN, NAN, NAN]},
-}
-
-
-@pytest.mark.parametrize(
-    ("panels", "epochs"),
-    [
-        (PANELS, [1, 2, 3]),
-        ({"loss": {"training": [1.0]}}, [1]),
-        ({"loss": {"training": [NAN]}, "mAP": {"mAP": [NAN], "mAP50": [0.5]}}, [1]),
-        ({"loss": {"training": []}}, []),
-    ],
-)
-def test_curves_become_a_png(panels: dict, epochs: list[int], tmp_path: Path) -> None:
-    draw_curves(panels, epochs, tmp_path / "curves.png")
-    with Image.open(tmp_path / "curves.png") as image:
-        assert image.format == "PNG" and image.width > 300 * len(panels) and image.height > 200
-
-
-def test_another_curve_gives_another_picture(tmp_path: Path) -> None:
-    for name, values in (("a", [1.0, 2.0]), ("b", [2.0, 1.0]), ("c", [1.0, NAN])):
-        draw_curves({"loss": {"x": values}}, [1, 2], tmp_path / f"{name}.png")
-    assert len({path.read_bytes() for path in tmp_path.iterdir()}) == 3
+def test_other_curves_become_another_png(tmp_path: Path) -> None:
+    panels: list[dict[str, dict[str, list[float]]]] = [
+        {
+            "loss": {"training": [2, 1, 0.5], "validation": [NAN, 1.5, NAN]},
+            "mAP": {"mAP": [NAN] * 3},
+        },
+        {"loss": {"training": [NAN]}, "mAP": {"mAP": [NAN], "mAP50": [0.5]}},
+        *({"loss": {"x": values}} for values in ([], [1, NAN], [1, 2], [2, 1])),
+    ]
+    for number, shown in enumerate(panels):
+        path = tmp_path / f"{number}.png"
+        epochs = len(next(iter(shown["loss"].values())))
+        draw_curves(shown, list(range(1, epochs + 1)), path)
+        with Image.open(path) as image:
+            assert image.format == "PNG" and image.width > 300 * len(shown) and image.height > 200
+    assert len({path.read_bytes() for path in tmp_path.iterdir()}) == len(panels)

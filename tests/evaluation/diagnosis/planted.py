@@ -95,20 +95,11 @@ def facts_of(
     splits: DataSplits,
     results: list[ImageResult],
     threshold: float = 0.5,
-    *,
-    pretrained: bool = False,
-    training: dict[str, float] | None = None,
+    **more: Any,
 ) -> Facts:
     evaluation = CocoEvaluation(results, NAMES)
-    return gather_facts(
-        model,
-        splits,
-        evaluation,
-        OperatingPoints(evaluation),
-        threshold,
-        pretrained=pretrained,
-        training=training or {},
-    )
+    points, more = OperatingPoints(evaluation), {"pretrained": False, "training": {}, **more}
+    return gather_facts(model, splits, evaluation, points, threshold, **more)
 
 
 def findings_of(

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from PIL import ExifTags, Image
+from PIL import Image
 from torchvision.models.detection import RetinaNet
 
 from data.checking.box_checks import check_boxes
@@ -17,8 +16,9 @@ from data.image_files.read import read_image
 from data.remarks import Remarks
 from evaluation.diagnosis import gather
 from evaluation.diagnosis.gather import anchor_facts, parameter_facts
-from evaluation.metrics.results import Detections, GroundTruth, ImageResult
+from tests.data_sets import save_oriented
 from tests.evaluation.diagnosis.planted import NAMES, facts_of, labelled, results_of, splits_of
+from tests.image_results import result
 
 
 @pytest.fixture
@@ -27,16 +27,6 @@ def sizes_measured(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     sizes: list[tuple[int, int]] = []
     monkeypatch.setattr(gather, "anchor_fit", lambda model, boxes, of: sizes.extend(of))
     return sizes
-
-
-def image_of(boxes: Any, labels: list[int], detections: list[tuple[Any, float, int]]) -> Any:
-    """detections: (box, score, label)."""
-    rows, scores, predicted = zip(*detections, strict=True)
-    return ImageResult(
-        0,
-        GroundTruth(np.array(boxes, np.float32), np.array(labels), np.zeros(len(labels), bool)),
-        Detections(np.array(rows, np.float32), np.array(scores, np.float32), np.array(predicted)),
-    )
 
 
 def test_difficult_objects_are_not_counted(model: RetinaNet) -> None:
@@ -51,8 +41,8 @@ def test_difficult_objects_are_not_counted(model: RetinaNet) -> None:
 def test_recalls_and_names_are_those_counted_by_hand(model: RetinaNet) -> None:
     """Detected correctly; with two names, the wrong one scoring higher; missed; scored too low."""
     a, b, c, d = [0, 0, 20, 20], [30, 0, 50, 20], [0, 25, 20, 45], [30, 25, 50, 45]
-    detections = [(a, 0.9, 1), (b, 0.4, 1), (b, 0.6, 3), (d, 0.04, 2)]
-    image = image_of([a, b, c, d], [1, 1, 2, 2], detections)
+    labels = {"true_labels": [1, 1, 2, 2], "labels": [1, 1, 3, 2]}
+    image = result(0, [a, b, c, d], [a, b, b, d], [0.9, 0.4, 0.6, 0.04], **labels)
     facts = facts_of(model, splits_of(labelled(4)), [image])
     assert (facts.recall_any, facts.recall_named) == (0.5, 0.5)
     assert facts.names == ((1, 0, 1, 0), (0, 0, 0, 0), (0, 0, 0, 0), (0, 0, 0, 0))
@@ -62,8 +52,8 @@ def test_recalls_and_names_are_those_counted_by_hand(model: RetinaNet) -> None:
 
 def test_a_detection_names_only_the_object_that_it_overlaps_most(model: RetinaNet) -> None:
     """Two objects that overlap by half: each is named by the detection that lies on it."""
-    first, second = [0, 0, 30, 20], [8, 0, 38, 20]
-    image = image_of([first, second], [1, 2], [(first, 0.9, 1), (second, 0.4, 2)])
+    boxes = [[0, 0, 30, 20], [8, 0, 38, 20]]
+    image = result(0, boxes, boxes, [0.9, 0.4], true_labels=[1, 2], labels=[1, 2])
     names = facts_of(model, splits_of(labelled(4)), [image]).names
     assert names[0] == (1, 0, 0, 0) and names[1] == (0, 1, 0, 0)
 
@@ -91,11 +81,7 @@ def test_an_image_on_its_side_is_measured_upright(
     stated: tuple[int, int] | None,
     upright: tuple[int, int],
 ) -> None:
-    picture = Image.new("RGB", (60, 20))
-    exif = picture.getexif()
-    exif[ExifTags.Base.Orientation] = 6
-    path = tmp_path / "a.jpg"
-    picture.save(path, exif=exif)
+    path = save_oriented(tmp_path / "a.jpg", Image.new("RGB", (60, 20)), 6)
     box = np.array([[0, 0, 9, 9]], np.float32)
     annotation = Annotation(path, box, ("ace",), np.zeros(1, bool), stated)
     anchor_facts(model, Dataset([annotation], NAMES))

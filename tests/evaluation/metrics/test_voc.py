@@ -102,39 +102,14 @@ def test_a_recall_of_some_tenths_reaches_exactly_that_point(tenths: int) -> None
     assert ap_2010 == pytest.approx(tenths / 10, abs=1e-15)
 
 
-# Crowds.
-
-
-def with_crowds(image: ImageResult, *crowd: bool) -> ImageResult:
-    return with_truth(image, crowd=np.array(crowd), difficult=np.array(crowd))
-
-
-CROWD = [90, 50, 200, 90]
-
-
 def test_detections_that_mostly_lie_in_a_crowd_are_ignored_as_by_cocos_rule() -> None:
     inside = [square(x, 60) for x in (100, 120, 140, 160, 180)]
-    image = result(0, [square(0), CROWD], [*inside, square(0)])
+    image = result(0, [square(0), [90, 50, 200, 90]], [*inside, square(0)])
     assert one_class([image])[1] == pytest.approx(1 / 12)
-    image = with_crowds(image, False, True)
+    crowd = np.array([False, True])
+    image = with_truth(image, crowd=crowd, difficult=crowd)
     assert CocoEvaluation([image], ("ace",)).metrics.map_50 == pytest.approx(1)
     assert one_class([image]) == (1.0, 1.0)
-
-
-@pytest.mark.parametrize(("x", "label"), [(100, 2), (84, 1)], ids=["other class", "smaller part"])
-def test_other_detections_at_a_crowd_are_false(x: float, label: int) -> None:
-    image = result(0, [square(0), CROWD], [square(x, 60), square(0)], true_labels=[1, label])
-    assert one_class([with_crowds(image, False, True)])[1] == 0.5
-
-
-def test_an_object_in_a_crowd_is_detected_once_and_further_detections_are_ignored() -> None:
-    """The crowd overlaps the detection more than the object does, and still does not take it."""
-    objects = [square(0), square(50), [0.5, 0, 11, 10]]
-    image = result(0, objects, [square(1), square(0.5), square(50)])
-    assert one_class([with_crowds(image, False, False, True)]) == (1.0, 1.0)
-
-
-# Whole sets.
 
 
 def test_the_mean_is_over_the_classes_that_have_objects() -> None:
