@@ -116,7 +116,7 @@ def test_only_main_imports_a_launcher(file: Path) -> None:
 @each_file
 def test_only_main_and_the_launchers_see_the_config(file: Path) -> None:
     if room_of(module_of(file)) not in ("main", "launchers") and file.parts[0] != "utils":
-        assert not imported_modules(tree_of(file), file) & {"utils.config", "utils.resume_config"}
+        assert not imported_modules(tree_of(file), file) & {"utils.config", "utils.commands"}
 
 
 def test_no_two_modules_have_one_name() -> None:
