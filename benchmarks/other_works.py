@@ -118,7 +118,10 @@ def validation_map(checkpoint: Path, cards: Path, machine: Machine) -> float:
     for images, targets in make_loader(open_dataset(cards).validation.renamed_to(names), BATCH):
         with machine.autocast():
             predicted = detector([image.to(machine.device) for image in images])
-        results += map(ImageResult.from_tensors, targets, predicted)
+        results += [
+            ImageResult(t["image_id"], GroundTruth.from_target(t), Detections.from_tensors(d))
+            for t, d in zip(targets, predicted, strict=True)
+        ]
     return CocoEvaluation(results, names).metrics.map
 
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from data.reading.folder import Folder, open_folder
+from data.remarks import Remarks, listed
+from utils.errors import UserError
 
 if TYPE_CHECKING:
     from data.dataset import DataSplits
     from data.reading.base import LayoutDataset
-    from data.reading.folder import Folder
 
 
 def open_dataset(
@@ -33,11 +37,6 @@ def open_dataset(
     annotation is wrong, when a split is empty and, unless ``skip_bad_images``, when an image is
     missing or cannot be read.
     """
-    from dataclasses import replace
-
-    from data.reading.folder import open_folder
-    from data.remarks import Remarks
-
     folder, remarks = open_folder(path), Remarks()
     layout = layout_of(folder)
     survey = layout.survey(folder, validation_fraction, seed, remarks, progress=progress)
@@ -48,10 +47,21 @@ def open_dataset(
 
 def layout_of(folder: Folder) -> type[LayoutDataset]:
     """The reader that recognises the folder. Raises UserError when none does."""
-    for layout in _layouts():
-        if layout.recognises(folder):
-            return layout
-    raise _not_recognised(folder)
+    if layout := _recognised(folder):
+        return layout
+    hint = ""
+    for inside in folder.folders:
+        if match := _recognised(inside):
+            hint = f" Its folder {inside.path.name} looks like {match.layout}: give {inside.path}."
+            break
+    raise UserError(
+        f"{folder.path}: no data set recognised; found {_contents(folder)}; looked for "
+        f"{'; '.join(layout.looked_for for layout in _layouts())}.{hint}{folder.link_hint()}"
+    )
+
+
+def _recognised(folder: Folder) -> type[LayoutDataset] | None:
+    return next((layout for layout in _layouts() if layout.recognises(folder)), None)
 
 
 def _layouts() -> tuple[type[LayoutDataset], ...]:
@@ -64,26 +74,8 @@ def _layouts() -> tuple[type[LayoutDataset], ...]:
     return PlayCardDataset, VOC2007Dataset, CharlotteDataset, CocoDataset
 
 
-def _not_recognised(folder: Folder) -> Exception:
-    from utils.errors import UserError
-
-    sought = "; ".join(layout.looked_for for layout in _layouts())
-    hint = ""
-    for inside in folder.folders:
-        match = next((layout for layout in _layouts() if layout.recognises(inside)), None)
-        if match:
-            hint = f" Its folder {inside.path.name} looks like {match.layout}: give {inside.path}."
-            break
-    return UserError(
-        f"{folder.path}: no data set recognised; found {_contents(folder)}; "
-        f"looked for {sought}.{hint}{folder.link_hint()}"
-    )
-
-
 def _contents(folder: Folder) -> str:
     """``17 images, 3 .txt files and the folders a, b``."""
-    from data.remarks import listed
-
     images = set(folder.images)
     suffixes = Counter(p.suffix.lower() for p in folder.files.values() if p not in images)
     parts = [f"{len(images)} images"]

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from torchvision import tv_tensors
+from torchvision.ops import box_area
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 from torchvision.transforms.v2 import query_size
@@ -116,7 +117,7 @@ class RandomCanvas(v2.Transform):
         ]
         moved = target["boxes"].as_subclass(Tensor) + torch.tensor([x, y, x, y])
         clipped = moved.clamp(min=0).minimum(torch.tensor([columns, rows, columns, rows]))
-        kept = _area(clipped) >= MIN_VISIBLE * _area(moved)
+        kept = box_area(clipped) >= MIN_VISIBLE * box_area(moved)
         return tv_tensors.Image(canvas), Target(
             boxes=tv_tensors.BoundingBoxes(clipped[kept], format="XYXY", canvas_size=self.canvas),
             labels=target["labels"][kept],
@@ -139,10 +140,6 @@ def _shift(length: int, room: int) -> int:
     """Where the image's first row or column comes to lie; negative when it is cropped."""
     slack = room - length
     return int(torch.randint(min(slack, 0), max(slack, 0) + 1, ()))
-
-
-def _area(boxes: Tensor) -> Tensor:
-    return (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
 
 
 def _rows_of_boxes(inputs: Any) -> tuple[Tensor, Tensor]:

@@ -25,7 +25,7 @@ from data.reading.coco_json import (
     text_of,
 )
 from data.reading.folder import Folder
-from data.reading.image_lookup import PathIndex, searched
+from data.reading.image_lookup import PathIndex, remark_unused, searched
 from data.reading.image_objects import ImageObjects
 from data.remarks import Remarks, Severity
 from utils.errors import UserError
@@ -53,7 +53,10 @@ class CocoDataset(LayoutDataset):
         train_json, validation_json = choose_files(folder, remarks)
         train = _read_split(folder, train_json, remarks)
         validation = _read_split(folder, validation_json, remarks) if validation_json else None
-        _remark_unused([train, validation or train], remarks)
+        splits = [train, validation or train]
+        folders = [f for split in splits for f in split.folders]
+        named = {image.path for split in splits for image in split.images}
+        remark_unused("images that no COCO file names, not used", folders, named, remarks)
         class_names = _class_names(train)
         return Reading(
             train=train.annotations(),
@@ -175,17 +178,7 @@ def _crowds(
     for image in split.images:
         rows = {row: flag for row, flag in image.crowds.rows.items() if row[0] in class_names}
         for _ in range(len(image.crowds.rows) - len(rows)):
-            remarks.count(
-                "crowd regions of classes that are not learnt, dropped",
-                image.crowds.source,
-                Severity.NOTE,
-            )
+            what = "crowd regions of classes that are not learnt, dropped"
+            remarks.count(what, image.crowds.source, Severity.NOTE)
         if rows:
             yield image.path, replace(image.crowds, rows=rows).annotation(image.path)
-
-
-def _remark_unused(splits: Sequence[_Split], remarks: Remarks) -> None:
-    used = {image.path for split in splits for image in split.images}
-    folders = {f.path: f for split in splits for f in split.folders}
-    for path in sorted({path for f in folders.values() for path in f.images} - used):
-        remarks.count("images that no COCO file names, not used", str(path))

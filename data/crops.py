@@ -71,19 +71,15 @@ def crop_objects(
         sample = dataset.readable_sample(index)
         if sample is None:
             continue
-        windows = _object_windows(sample) + _background_windows(sample, random)
-        for label, window in windows:
+        for label, window in _object_windows(sample) + _background_windows(sample, random):
             images.append(_cut(sample.image, window, side))
             labels.append(label)
             image_ids.append(index)
         if progress is not None:
             progress(done + 1, len(indices))
     stacked = torch.stack(images) if images else torch.zeros(0, 3, side, side, dtype=torch.uint8)
-    return Crops(
-        stacked,
-        torch.tensor(labels, dtype=torch.int64),
-        torch.tensor(image_ids, dtype=torch.int64),
-    )
+    rows = (torch.tensor(values, dtype=torch.int64) for values in (labels, image_ids))
+    return Crops(stacked, *rows)
 
 
 def typical_side(dataset: Dataset, image_size: int) -> float:
@@ -108,8 +104,7 @@ def _object_windows(sample: Sample) -> list[tuple[int, Window]]:
     for box, label in zip(sample.boxes.tolist(), sample.labels.tolist(), strict=True):
         left, top, right, bottom = box
         side = MARGIN * max(right - left, bottom - top, 2.0)
-        window = ((left + right - side) / 2, (top + bottom - side) / 2, side)
-        windows.append((label, window))
+        windows.append((label, ((left + right - side) / 2, (top + bottom - side) / 2, side)))
     return windows
 
 
@@ -136,27 +131,13 @@ def coverage(boxes: Tensor, left: float, top: float, side: float) -> float:
 
 
 def _cut(image: Image.Image, window: Window, side: int) -> Tensor:
-    left, top, length = window
-    corners = (left, top, left + length, top + length)
-    inside = (
-        image.transform(
-            (side, side),
-            Image.Transform.EXTENT,
-            corners,
-            resample=Image.Resampling.BICUBIC,
-            fillcolor=FILL,
-        )
-        if length <= 2 * side
-        else _cut_large(image, corners, side)
-    )
-    return F.pil_to_tensor(inside)
-
-
-def _cut_large(
-    image: Image.Image, corners: tuple[float, float, float, float], side: int
-) -> Image.Image:
-    """Cut whole pixels first and shrink with a filter that averages, so nothing aliases."""
+    x, y, length = window
+    corners = (x, y, x + length, y + length)
+    if length <= 2 * side:
+        size, extent, bicubic = (side, side), Image.Transform.EXTENT, Image.Resampling.BICUBIC
+        return F.pil_to_tensor(image.transform(size, extent, corners, bicubic, fillcolor=FILL))
+    # Whole pixels first, which a filter that averages then shrinks, so that nothing aliases.
     left, top, right, bottom = (round(c) for c in corners)
     canvas = Image.new("RGB", (right - left, bottom - top), FILL)
     canvas.paste(image, (-left, -top))
-    return canvas.resize((side, side), Image.Resampling.BILINEAR)
+    return F.pil_to_tensor(canvas.resize((side, side), Image.Resampling.BILINEAR))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypedDict, TypeVar
 
@@ -98,7 +98,7 @@ class DataSplits:
     train: Dataset
     validation: Dataset
     layout: str
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -109,7 +109,7 @@ class Dataset(torch.utils.data.Dataset):
     """Annotated images of one split. ``dataset[i]`` is ``(image, target)`` after ``transform``.
 
     annotations: one record per image, in a fixed order. class_names: the K names, label i + 1 is
-    ``class_names[i]``. transform: maps ``(image, target)``; without it the image is a uint8
+    ``class_names[i]``. transform: see ``with_transform``; without one the image is a uint8
     (3, H, W) tensor. Raises UserError when an annotation names a class that is not in the list.
 
     unreadable: bool (rows,), images that a loader or ``readable_sample`` could not read. A loader
@@ -117,15 +117,10 @@ class Dataset(torch.utils.data.Dataset):
     each one is decoded whenever it is needed.
     """
 
-    def __init__(
-        self,
-        annotations: Sequence[Annotation],
-        class_names: Sequence[str],
-        transform: Transform | None = None,
-    ) -> None:
+    def __init__(self, annotations: Sequence[Annotation], class_names: Sequence[str]) -> None:
         self.annotations = tuple(annotations)
         self.class_names = tuple(class_names)
-        self.transform = transform
+        self.transform: Transform | None = None
         self._label_of = {name: i + 1 for i, name in enumerate(self.class_names)}
         self.cache: ImageCache | None = None
         self.unreadable = torch.zeros(len(self.annotations), dtype=torch.bool)

@@ -34,9 +34,7 @@ class SeededSampler(Sampler[SampleKey]):
     """
 
     def __init__(self, length: int, seed: int, shuffle: bool) -> None:
-        self.length = length
-        self.seed = seed
-        self.shuffle = shuffle
+        self.length, self.seed, self.shuffle = length, seed, shuffle
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -47,13 +45,11 @@ class SeededSampler(Sampler[SampleKey]):
 
     def __iter__(self) -> Iterator[SampleKey]:
         generator = torch.Generator().manual_seed((self.seed << 20) + self.epoch)
+        order = torch.arange(self.length)
         if self.shuffle:
             order = torch.randperm(self.length, generator=generator)
-        else:
-            order = torch.arange(self.length)
         seeds = torch.randint(2**62, (self.length,), generator=generator)
-        for index, seed in zip(order.tolist(), seeds.tolist(), strict=True):
-            yield SampleKey(index, seed)
+        yield from map(SampleKey, order.tolist(), seeds.tolist())
 
 
 def make_loader(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from data.reading.base import LayoutDataset, Reading
 from data.reading.box_parsing import COORDINATES, parse_box, parse_size
 from data.reading.class_names import occurring_names
 from data.reading.folder import Folder, read_text
-from data.reading.image_lookup import PathIndex, searched
+from data.reading.image_lookup import PathIndex, remark_unused, searched
 from data.reading.image_objects import ImageObjects
 from data.remarks import Remarks, Severity, listed
 from utils.errors import UserError
@@ -59,16 +58,10 @@ class PlayCardDataset(LayoutDataset):
         test_csv = _find_csv(folder, TEST_CSV)
         train = _read_split(folder, train_csv, "train", remarks)
         test = _read_split(folder, test_csv, "test", remarks) if test_csv else None
-        _remark_unlisted(folder, [*train, *(test or [])], remarks)
+        folders = [*_image_folders(folder, "train"), *_image_folders(folder, "test")]
+        named = {a.image_path for a in (*train, *(test or []))}
+        remark_unused("images that no CSV row names, not used", folders, named, remarks)
         return Reading(train, test, occurring_names(*train))
-
-
-@dataclass
-class _Group:
-    """The rows of one image. stated: what the first of them calls it."""
-
-    stated: str
-    objects: ImageObjects
 
 
 def _find_csv(folder: Folder, name: str) -> Path | None:
@@ -89,7 +82,8 @@ def _read_split(folder: Folder, csv_path: Path, split: str, remarks: Remarks) ->
     # A path starts where the CSV lies or in the data set's folder; a bare name has a split's.
     bases = sorted(folders, key=lambda f: (f.path != csv_path.parent, f is not folder))
     images = PathIndex(folders, bases)
-    groups: dict[Path, _Group] = {}
+    objects: dict[Path, ImageObjects] = {}
+    first_name: dict[Path, str] = {}
     missing: dict[str, str] = {}
     for line, row in _rows(csv_path, remarks):
         where, stated = f"{csv_path}, line {line}", row["filename"]
@@ -100,16 +94,15 @@ def _read_split(folder: Folder, csv_path: Path, split: str, remarks: Remarks) ->
         if image is None:
             missing.setdefault(stated, where)
             continue
-        new = _Group(stated, ImageObjects(f"{csv_path}, from line {line}"))
-        group = groups.setdefault(image, new)
-        if stated != group.stated:
+        if stated != first_name.setdefault(image, stated):
             remarks.count("rows that name their image in another way than its first row", where)
+        of_image = objects.setdefault(image, ImageObjects(f"{csv_path}, from line {line}"))
         with remarks.catch_errors():
-            _add_row(group.objects, row, where, remarks)
+            _add_row(of_image, row, where, remarks)
     what = f"image(s) not found in {searched(folders)}"
     for name, where in missing.items():
         remarks.count(what, f"{where}, {name!r}", Severity.BAD_IMAGE)
-    return [group.objects.annotation(image) for image, group in groups.items()]
+    return [of_image.annotation(image) for image, of_image in objects.items()]
 
 
 def _add_row(objects: ImageObjects, row: Row, where: str, remarks: Remarks) -> None:
@@ -133,12 +126,10 @@ def _add_row(objects: ImageObjects, row: Row, where: str, remarks: Remarks) -> N
 def _row_size(row: Row, where: str) -> tuple[int, int] | None:
     for column in SIZES:
         text = row.get(column, "")
-        try:
-            float(text or 0)
-        except ValueError:
+        if text and not _is_number(text):
             raise UserError(
                 f"{where}: {column} is {text!r}; expected a number of pixels, or nothing."
-            ) from None
+            )
     return parse_size(row.get("width"), row.get("height"))
 
 
@@ -229,10 +220,3 @@ def _header(cells: list[str], where: str) -> list[str]:
     if twice:
         raise UserError(f"{where}: column {listed(twice)} is there more than once; keep one.")
     return header
-
-
-def _remark_unlisted(folder: Folder, annotations: list[Annotation], remarks: Remarks) -> None:
-    listed_images = {a.image_path for a in annotations}
-    folders = [*_image_folders(folder, "train"), *_image_folders(folder, "test")]
-    for path in sorted({p for f in folders for p in f.images} - listed_images):
-        remarks.count("images that no CSV row names, not used", str(path))

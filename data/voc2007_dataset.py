@@ -14,7 +14,7 @@ from data.dataset import Annotation
 from data.reading.base import LayoutDataset, Reading
 from data.reading.class_names import occurring_names
 from data.reading.folder import Folder, read_text
-from data.reading.image_lookup import ImageIndex, basename, strip_image_suffix
+from data.reading.image_lookup import ImageIndex, basename, remark_unused, strip_image_suffix
 from data.reading.voc_xml import read_annotations
 from data.remarks import Remarks, Severity, listed
 from utils.errors import did_you_mean
@@ -54,7 +54,10 @@ class VOC2007Dataset(LayoutDataset):
         if len(years) > 1:
             _drop_repeated(train_ids, validation_ids or [], remarks)
         train = _read(years, train_ids, remarks)
-        _remark_unused(years, train, remarks)
+        # Where no list says which images belong to the set, the annotations do.
+        unlisted = [y.folder.find_folder("JPEGImages") for y in years if not y.lists]
+        used = {a.image_path for a in train}
+        remark_unused("images without an XML file, not used", unlisted, used, remarks)
         validation = None if validation_ids is None else _read(years, validation_ids, remarks)
         return Reading(train, validation, _class_names(train, validation or [], remarks))
 
@@ -174,21 +177,10 @@ def _read(years: Sequence[_Year], split: _Ids, remarks: Remarks) -> list[Annotat
             missing,
             Severity.ERROR,
         )
-        images = year.folder.find_folder("JPEGImages")
-        index = ImageIndex([images] if images else [])
+        index = ImageIndex([year.folder.find_folder("JPEGImages")])
         files = [year.annotations[i] for i in ids if i in year.annotations]
         records += read_annotations(files, index, remarks, origin=1)
     return records
-
-
-def _remark_unused(years: Sequence[_Year], train: Sequence[Annotation], remarks: Remarks) -> None:
-    """Where no list says which images belong to the set, the annotations do."""
-    used = {a.image_path for a in train}
-    for year in years:
-        images = None if year.lists else year.folder.find_folder("JPEGImages")
-        for path in images.images if images else []:
-            if path not in used:
-                remarks.count("images without an XML file, not used", str(path))
 
 
 def _class_names(

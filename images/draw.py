@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageColor, ImageDraw, ImageFilter, ImageFont
 
 from data.drawn_cards.card import RANKS, DeckStyle, draw_card
-from data.drawn_cards.scene import draw_scene
+from data.drawn_cards.scene import draw_scene, envelope
 from utils.visualisation import COLOURS, draw_boxes
 
 FOLDER = Path(__file__).resolve().parent
@@ -20,13 +20,8 @@ TITLE = "Efficient RetinaNet"
 SUBTITLE = ("Object detection for a few hundred", "pictures and one graphics card.")
 CAPTION = "drawn cards: the data set that comes with the program"
 
-_FAN = (
-    ("nine", "clubs"),
-    ("queen", "hearts"),
-    ("ace", "spades"),
-    ("king", "diamonds"),
-    ("jack", "clubs"),
-)
+_FAN_RANKS = ("nine", "queen", "ace", "king", "jack")
+_FAN_SUITS = ("clubs", "hearts", "spades", "diamonds", "clubs")
 _FAN_WIDTH = 700
 _FAN_RADIUS, _FAN_STEP = 490, math.radians(12.5)
 _SCENE_SEEDS = (11, 13, 9, 23, 21)
@@ -53,14 +48,8 @@ def header() -> Image.Image:
     size = (across, height - bottom - gap)
     for number, seed in enumerate(_SCENE_SEEDS):
         image.paste(_scene(seed, size), (gap + number * (across + gap), gap))
-    pen = ImageDraw.Draw(image)
-    pen.text(
-        (width / 2, height - bottom / 2),
-        CAPTION,
-        fill="#E6EEE9",
-        anchor="mm",
-        font=ImageFont.load_default(25),
-    )
+    pen, font = ImageDraw.Draw(image), ImageFont.load_default(25)
+    pen.text((width / 2, height - bottom / 2), CAPTION, fill="#E6EEE9", anchor="mm", font=font)
     return image
 
 
@@ -87,8 +76,8 @@ def _fan(ground: Image.Image) -> Image.Image:
     image = ground.convert("RGB")
     pivot = np.array((ground.width / 2, 150 + _FAN_RADIUS))
     masks: list[np.ndarray] = []
-    for number, (rank, suit) in enumerate(_FAN):
-        angle = _FAN_STEP * (number - (len(_FAN) - 1) / 2)
+    for number, (rank, suit) in enumerate(zip(_FAN_RANKS, _FAN_SUITS, strict=True)):
+        angle = _FAN_STEP * (number - (len(_FAN_RANKS) - 1) / 2)
         layer = Image.new("RGBA", ground.size)
         face = draw_card(rank, suit, DeckStyle(), 2 * 190)
         turned = face.rotate(-math.degrees(angle), Image.Resampling.BICUBIC, expand=True)
@@ -102,15 +91,8 @@ def _fan(ground: Image.Image) -> Image.Image:
         image.paste(layer, (0, 0), layer)
         visible = np.asarray(alpha) >= 128
         masks = [*(mask & ~visible for mask in masks), visible]
-    names = [rank for rank, _ in _FAN]
-    labels = [RANKS.index(name) + 1 for name in names]
-    return draw_boxes(image, [_envelope(mask) for mask in masks], labels, names)
-
-
-def _envelope(mask: np.ndarray) -> tuple[int, int, int, int]:
-    """The box (xyxy, pixels) around the pixels of a bool (H, W) mask."""
-    columns, rows = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
-    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+    labels = [RANKS.index(name) + 1 for name in _FAN_RANKS]
+    return draw_boxes(image, [envelope(mask) for mask in masks], labels, _FAN_RANKS)
 
 
 def dithered(image: Image.Image) -> Image.Image:

@@ -44,9 +44,7 @@ class Detector:
                 self._model, images, targets if self.losses else None
             )
         # Torchvision's heads leave bfloat16, which NumPy does not have.
-        return losses, [
-            Detections.from_tensors(
-                {"boxes": d["boxes"].float(), "scores": d["scores"].float(), "labels": d["labels"]}
-            )
-            for d in detections
-        ]
+        plain = (
+            {**d, "boxes": d["boxes"].float(), "scores": d["scores"].float()} for d in detections
+        )
+        return losses, [Detections.from_tensors(d) for d in plain]

@@ -133,10 +133,9 @@ def get_efficient_retinanet(
         backbone = make_resnet50_pyramid(weights, trainable, frozen_norm)
         anchors = make_resnet50_anchors(anchor_scale)
     else:
-        network = EfficientNet.from_name(
-            efficientnet_model_name, image_size=None, include_top=False
-        )
-        load_into(network, weights, efficientnet_model_name)
+        name = efficientnet_model_name
+        network = EfficientNet.from_name(name, image_size=None, include_top=False)
+        load_into(network, weights, name)
         if frozen_norm:
             freeze_batch_norms(network)
         else:

@@ -84,9 +84,8 @@ class DetectorModule(pl.LightningModule):
         self.recipe = recipe = recipe or Recipe()
         self.description = description or {}
         self.validation_loss = validation_loss
-        self.average = AveragedModel(
-            model, use_buffers=True, multi_avg_fn=warmed_up_average(recipe.ema_decay)
-        )
+        averaging = warmed_up_average(recipe.ema_decay)
+        self.average = AveragedModel(model, use_buffers=True, multi_avg_fn=averaging)
         self.average.requires_grad_(False)
         self.metrics: CocoMetrics | None = None
         self.score_threshold: float | None = None
@@ -128,14 +127,11 @@ class DetectorModule(pl.LightningModule):
         loss = sum(losses.values())
         values = {name: value.detach() for name, value in losses.items()}
         if not torch.isfinite(loss):
-            raise NonFiniteLoss(
-                [t["image_id"] for t in targets], {k: float(v) for k, v in values.items()}
-            )
+            ids = [t["image_id"] for t in targets]
+            raise NonFiniteLoss(ids, {name: float(value) for name, value in values.items()})
         rate = self.trainer.optimizers[0].param_groups[0]["lr"]
-        self.log_dict(
-            {"loss": loss.detach(), **{f"loss_{k}": v for k, v in values.items()}},
-            batch_size=len(images),
-        )
+        named = {"loss": loss.detach(), **{f"loss_{k}": v for k, v in values.items()}}
+        self.log_dict(named, batch_size=len(images))
         self.log("learning_rate", rate)
         # Short names, so that the progress bar fits a line.
         brief = {"cls": values["classification"], "box": values["bbox_regression"], "lr": rate}
@@ -172,12 +168,11 @@ class DetectorModule(pl.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         self._detector = None
-        self.evaluation = evaluation = CocoEvaluation(self._results, self.class_names)
+        self.evaluation = CocoEvaluation(self._results, self.class_names)
         self._results = []
-        self.score_threshold = OperatingPoints(evaluation).recommended()
-        self.metrics = metrics = evaluation.metrics
-        values = {"mAP": metrics.map, "mAP50": metrics.map_50, "mAP75": metrics.map_75}
-        self.log_dict(values)
+        self.score_threshold = OperatingPoints(self.evaluation).recommended()
+        self.metrics = metrics = self.evaluation.metrics
+        self.log_dict({"mAP": metrics.map, "mAP50": metrics.map_50, "mAP75": metrics.map_75})
         self.log("map", metrics.map, prog_bar=True, logger=False)
 
     def configure_optimizers(self) -> Any:
@@ -196,14 +191,10 @@ class DetectorModule(pl.LightningModule):
         schedule = torch.optim.lr_scheduler.LambdaLR(
             optimizer, lambda step: peak * warmup_cosine(step, warmup, total)
         )
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
-        }
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        state = checkpoint["state_dict"]
-        prefix = "average.module."
+        state, prefix = checkpoint["state_dict"], "average.module."
         averaged = [name for name in state if name.startswith(prefix)]
         checkpoint["weights"] = {name.removeprefix(prefix): state.pop(name) for name in averaged}
         checkpoint["detector"] = self.description

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+import zlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from data import open_dataset
-from data.dataset import Annotation, Dataset
+from data.dataset import Annotation, Batch, Dataset
 from utils.errors import UserError
 
 SIZE = (64, 48)
@@ -29,6 +30,10 @@ Edit = Callable[[dict[str, Any]], object]
 
 ACE: Thing = ("ace", 4, 6, 20, 30)
 KING: Thing = ("king", 30, 10, 60, 44)
+CSV_HEADER = "filename,width,height,class,xmin,ymin,xmax,ymax"
+DECIMAL: Thing = ("ace", 3.25, 5.1, 20.7, 31.3)
+COCO_TRAIN: Pictures = {"a.jpg": [ACE, KING], "b.jpg": [DECIMAL], "c.jpg": []}
+COCO_IDS = {"king": 3, "ace": 90}
 
 
 def draw_image(path: Path, things: Sequence[Thing] = (), size: tuple[int, int] = SIZE) -> Path:
@@ -87,7 +92,7 @@ def write_charlotte(
 
 
 def csv_text(pictures: Pictures, sizes: Sizes = NONE) -> str:
-    rows = ["filename,width,height,class,xmin,ymin,xmax,ymax"]
+    rows = [CSV_HEADER]
     for name, things in pictures.items():
         width, height = size_of(name, sizes)
         start = f"{name},{width},{height}"
@@ -104,6 +109,14 @@ def write_cards(
             write_text(folder / f"{split}_labels.csv", csv_text(pictures, sizes))
             for name, things in pictures.items():
                 draw_image(folder / split / name, things, size_of(name, sizes))
+    return folder
+
+
+def write_rows(folder: Path, *rows: str, header: str = CSV_HEADER) -> Path:
+    """Playing cards with these rows in the training CSV; a.jpg and b.jpg train, c.jpg tests."""
+    if not (folder / "test_labels.csv").exists():
+        write_cards(folder, {"a.jpg": [ACE, KING], "b.jpg": [KING]}, {"c.jpg": [ACE]})
+    write_text(folder / "train_labels.csv", "\n".join([header, *rows]) + "\n")
     return folder
 
 
@@ -150,18 +163,20 @@ def coco_content(pictures: Pictures, ids: Mapping[str, int], sizes: Sizes = NONE
     return {"images": images, "annotations": annotations, "categories": categories}
 
 
-def write_coco(json_path: Path, images: Path, pictures: Pictures, ids: Mapping[str, int]) -> None:
+def write_coco(
+    json_path: Path, images: Path, pictures: Pictures, ids: Mapping[str, int] = COCO_IDS
+) -> None:
     """One JSON, and its pictures into ``images``."""
     write_json(json_path, coco_content(pictures, ids))
     for name, things in pictures.items():
         draw_image(images / name, things)
 
 
-def write_sole_coco(folder: Path, pictures: Pictures, ids: Mapping[str, int], edit: Edit) -> Path:
+def write_sole_coco(folder: Path, edit: Edit = lambda content: None) -> Path:
     """A single JSON without a split, edited, and its images."""
     json_path = folder / "annotations" / "instances_default.json"
-    write_coco(json_path, folder / "images", pictures, ids)
-    content = coco_content(pictures, ids)
+    write_coco(json_path, folder / "images", COCO_TRAIN)
+    content = coco_content(COCO_TRAIN, COCO_IDS)
     edit(content)
     write_json(json_path, content)
     return folder
@@ -177,6 +192,11 @@ def save_oriented(path: Path, image: Image.Image, orientation: int, **options: A
     exif[0x0112] = orientation
     image.save(path, exif=exif, **options)
     return path
+
+
+def png_chunk(kind: bytes, content: bytes) -> bytes:
+    whole = kind + content
+    return len(content).to_bytes(4, "big") + whole + zlib.crc32(whole).to_bytes(4, "big")
 
 
 def photo(number: int, size: tuple[int, int] = SIZE) -> Image.Image:
@@ -216,6 +236,20 @@ def refusal(path: str | Path, **options: Any) -> str:
         open_dataset(path, **options)
     assert "\n" not in str(caught.value)
     return str(caught.value)
+
+
+def comparable(batches: Iterable[Batch]) -> list[tuple[list[Any], list[Any]]]:
+    """The batches as values that ``==`` compares."""
+    return [
+        (
+            [(tuple(image.shape), image.numpy().tobytes()) for image in images],
+            [
+                (t["boxes"].tolist(), t["labels"].tolist(), t["difficult"].tolist(), t["image_id"])
+                for t in targets
+            ],
+        )
+        for images, targets in batches
+    ]
 
 
 def snapshot(folder: Path) -> dict[str, tuple[bytes | None, int, int]]:

@@ -118,15 +118,16 @@ def probe(folder: Path, limit: float = LIMIT) -> int:
                 raise Lost(complaint)
         for dataset in (splits.train, splits.validation):
             for index in range(len(dataset)):
-                _check(dataset, index)
+                check_sample(dataset, index, SIZES[dataset.path(index).stem])
         return len(splits.train) + len(splits.validation)
 
 
-def _check(dataset: Dataset, index: int) -> None:
+def check_sample(dataset: Dataset, index: int, size: tuple[int, int] | None = None) -> None:
+    """Raises Lost where an image and its target do not go together. size: the image's, if known."""
     image, target = dataset[index]
     height, width = image.shape[-2:]
     boxes, labels = target["boxes"].as_subclass(torch.Tensor), target["labels"]
-    known = (width, height) == SIZES[dataset.path(index).stem]
+    known = size in (None, (width, height))
     if not known or image.dtype != torch.uint8 or target["image_id"] != index:
         raise Lost(f"image {index} is not what was drawn")
     if boxes.dtype != torch.float32 or boxes.shape != (len(labels), 4):
@@ -164,18 +165,14 @@ def _limited(seconds: float) -> Iterator[None]:
         signal.signal(signal.SIGVTALRM, before)
 
 
-def _parse(arguments: list[str] | None) -> argparse.Namespace:
+def main(arguments: list[str] | None = None) -> int:
+    """The exit status: 1 when a mutation was lost."""
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
     parser.add_argument("--mutations", type=int, default=20000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", type=int, metavar="NUMBER", help="repeat one mutation")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="save what was lost there")
-    return parser.parse_args(arguments)
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """The exit status: 1 when a mutation was lost."""
-    flags = _parse(arguments)
+    flags = parser.parse_args(arguments)
     numbers = range(flags.mutations) if flags.only is None else [flags.only]
 
     def report(loss: Loss) -> None:

@@ -50,8 +50,15 @@ class Victim:
 
 def write_victims(folder: Path) -> list[Victim]:
     """One data set of each layout, and where annotations are of several kinds, all of them."""
+    writers: dict[str, Callable[[Path], object]] = {
+        "playing cards": lambda inside: write_cards(inside, TRAIN, VALIDATION, SIZES),
+        "LabelImg": lambda inside: write_charlotte(inside, {**TRAIN, **VALIDATION}, CLASSES, SIZES),
+        "LabelImg split": _write_split,
+        "VOC": _write_voc,
+        "COCO": _write_coco,
+    }
     victims = []
-    for layout, write in WRITERS.items():
+    for layout, write in writers.items():
         inside = folder / layout.replace(" ", "-")
         write(inside)
         for path in inside.rglob("*.xml"):
@@ -61,14 +68,6 @@ def write_victims(folder: Path) -> list[Victim]:
         texts = [p for p in sorted(inside.rglob("*.*")) if p.suffix not in (".png", ".jpg")]
         victims.append(Victim(layout, inside, {p: p.read_bytes() for p in texts}))
     return victims
-
-
-def _write_cards(folder: Path) -> None:
-    write_cards(folder, TRAIN, VALIDATION, SIZES)
-
-
-def _write_flat(folder: Path) -> None:
-    write_charlotte(folder, {**TRAIN, **VALIDATION}, CLASSES, SIZES)
 
 
 def _write_split(folder: Path) -> None:
@@ -90,12 +89,3 @@ def _write_coco(folder: Path) -> None:
         write_json(folder / "annotations" / f"instances_{split}.json", content, indent=0)
         for name, things in pictures.items():
             draw_image(folder / split / name, things, SIZES[Path(name).stem])
-
-
-WRITERS: dict[str, Callable[[Path], None]] = {
-    "playing cards": _write_cards,
-    "LabelImg": _write_flat,
-    "LabelImg split": _write_split,
-    "VOC": _write_voc,
-    "COCO": _write_coco,
-}

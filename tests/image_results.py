@@ -54,24 +54,6 @@ def with_truth(image: ImageResult, **changes: np.ndarray) -> ImageResult:
     return dataclasses.replace(image, ground_truth=truth)
 
 
-def some_difficult(results: list[ImageResult], share: float, seed: int = 0) -> list[ImageResult]:
-    random = np.random.default_rng(seed)
-    return [with_truth(r, difficult=random.random(len(r.ground_truth)) < share) for r in results]
-
-
-def detected_perfectly(results: list[ImageResult]) -> list[ImageResult]:
-    return [
-        r.with_detections(
-            Detections(
-                r.ground_truth.boxes,
-                np.full(len(r.ground_truth), 0.8, np.float32),
-                r.ground_truth.labels,
-            )
-        )
-        for r in results
-    ]
-
-
 def without_detections(results: list[ImageResult]) -> list[ImageResult]:
     return [r.with_detections(r.detections.above(2)) for r in results]
 

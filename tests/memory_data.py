@@ -41,14 +41,6 @@ class PicturesInMemory(Dataset):
 
 
 def quiet_trainer(**options: Any) -> pl.Trainer:
-    return pl.Trainer(
-        **{
-            "accelerator": "cpu",
-            "logger": False,
-            "enable_checkpointing": False,
-            "enable_progress_bar": False,
-            "enable_model_summary": False,
-            "num_sanity_val_steps": 0,
-            **options,
-        }
-    )
+    silent = ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary")
+    defaults = {"accelerator": "cpu", "num_sanity_val_steps": 0, **dict.fromkeys(silent, False)}
+    return pl.Trainer(**{**defaults, **options})

@@ -16,7 +16,7 @@ from PIL import Image
 
 from main import main
 from model.checkpoint import DetectorDescription, write_whole
-from tests.small_models import SIDE, enliven
+from tests.small_models import SIDE, with_varied_outputs
 
 NAMES = ("ace", "[bold]ki\x1b[2Jng", 'queen\nof, "hearts"')
 RESULTS = ("predictions.json", "predictions.csv", "images.csv")
@@ -40,7 +40,7 @@ def content() -> dict[str, Any]:
     """Of a best.pth whose scores lie apart, from under 0.05 to over 0.5."""
     torch.manual_seed(1)
     description = DetectorDescription("efficientnet-b0", NAMES, image_size=SIDE, anchor_scale=0.25)
-    model = enliven(description.build(), spread=0.3)
+    model = with_varied_outputs(description.build(), spread=0.3)
     with torch.no_grad():
         head = model.head.classification_head.cls_logits
         head.weight.mul_(0.03)
@@ -78,10 +78,3 @@ def run(checkpoint: Path, path: Path, *flags: str) -> Run:
     last = [line for line in out.getvalue().splitlines() if line.startswith("saved")]
     named = last[0].split(maxsplit=1)[1].split(": ")[0] if last else checkpoint.parent / "results"
     return Run(status, out.getvalue(), err.getvalue(), Path(named))
-
-
-def fingerprint(folder: Path) -> dict[str, tuple[bytes, int]]:
-    return {
-        str(p.relative_to(folder)): (p.read_bytes() if p.is_file() else b"", p.stat().st_mtime_ns)
-        for p in sorted(folder.rglob("*"))
-    }

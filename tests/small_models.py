@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torchvision.models.detection import RetinaNet
 
+from model.checkpoint import DetectorDescription
 from model.efficient_retinanet import get_efficient_retinanet
 
 SIDE = 64  # pixels
+DESCRIPTION = DetectorDescription(
+    "efficientnet-b0", ("ace", "king"), SIDE, anchor_scale=0.25, data={"path": "/cards", "seed": 3}
+)
 
 
-def build(
-    name: str = "efficientnet-b0", score_thresh: float = 0.05, weights: str = "none"
-) -> RetinaNet:
-    return get_efficient_retinanet(
-        7,
-        name,
-        score_thresh=score_thresh,
-        backbone_weights=weights,
-        image_size=SIDE,
-        anchor_scale=0.25,
-    )
+def build(name: str = "efficientnet-b0", *layers: int, **options: Any) -> RetinaNet:
+    small = {"backbone_weights": "none", "image_size": SIDE, "anchor_scale": 0.25}
+    return get_efficient_retinanet(7, name, *layers, **{**small, **options})
 
 
 def with_varied_outputs(model: RetinaNet, spread: float = 0.1) -> RetinaNet:
@@ -49,9 +46,6 @@ def with_varied_outputs(model: RetinaNet, spread: float = 0.1) -> RetinaNet:
     return model.eval()
 
 
-enliven = with_varied_outputs
-
-
 def pictures(*sizes: tuple[int, int]) -> list[Tensor]:
     """Float noise in 0..1, of these heights and widths."""
     return [torch.rand(3, height, width) for height, width in sizes]
@@ -65,11 +59,11 @@ def target(*boxes: Sequence[float], label: int = 1) -> dict[str, Tensor]:
 
 
 def assert_same_detections(
-    ours: Sequence[dict[str, Tensor]], expected: Sequence[dict[str, Tensor]]
+    ours: Sequence[dict[str, Tensor]], expected: Sequence[dict[str, Tensor]], rtol: float = 1e-5
 ) -> None:
-    assert len(ours) == len(expected)
+    """Of a batch; there are some. rtol: of scores and boxes."""
+    assert sum(len(one["scores"]) for one in ours) > 0
     for one, other in zip(ours, expected, strict=True):
-        assert len(one["scores"]) == len(other["scores"]) > 0
-        torch.testing.assert_close(one["labels"], other["labels"])
-        torch.testing.assert_close(one["scores"], other["scores"], rtol=1e-5, atol=1e-5)
-        torch.testing.assert_close(one["boxes"], other["boxes"], rtol=1e-5, atol=1e-3)
+        assert one["labels"].tolist() == other["labels"].tolist()
+        for name, atol in (("scores", min(10 * rtol, 1e-4)), ("boxes", 1e-3)):
+            torch.testing.assert_close(one[name], other[name], rtol=rtol, atol=atol)

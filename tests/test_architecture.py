@@ -42,6 +42,7 @@ def source_files() -> list[Path]:
     return sorted(path.relative_to(ROOT) for path in (*top, *inside))
 
 
+LAUNCHERS = {"trainer", "monitor", "predictor", "checker"}
 FILES = source_files()
 TESTS = sorted(path.relative_to(ROOT) for path in (ROOT / "tests").rglob("*.py"))
 MOST_LINES = 300
@@ -98,25 +99,16 @@ def test_every_room_is_looked_at() -> None:
 
 
 @each_file
-def test_a_file_imports_only_from_floors_below_its_own(file: Path) -> None:
-    room = room_of(module_of(file))
+def test_a_file_imports_only_what_its_floor_may(file: Path) -> None:
+    """From floors below; a launcher in main alone, the configuration in main and launchers."""
+    room, modules = room_of(module_of(file)), imported_modules(tree_of(file), file)
     assert room is not None
-    for module in imported_modules(tree_of(file), file):
+    for module in modules:
         other = room_of(module)
         assert other is None or may_import(room, other), f"{file} imports {module}"
-
-
-@each_file
-def test_only_main_imports_a_launcher(file: Path) -> None:
-    if file.parts[0] not in ("main.py", "benchmarks"):
-        launchers = {"trainer", "monitor", "predictor", "checker"}
-        assert not imported_modules(tree_of(file), file) & launchers
-
-
-@each_file
-def test_only_main_and_the_launchers_see_the_config(file: Path) -> None:
-    if room_of(module_of(file)) not in ("main", "launchers") and file.parts[0] != "utils":
-        assert not imported_modules(tree_of(file), file) & {"utils.config", "utils.commands"}
+    assert room in ("main", "benchmarks") or not modules & LAUNCHERS
+    if room not in ("main", "launchers", "utils"):
+        assert not modules & {"utils.config", "utils.commands"}
 
 
 def test_no_two_modules_have_one_name() -> None:
@@ -135,7 +127,7 @@ def test_tests_mirror_the_tree() -> None:
     assert [str(folder) for folder in sorted(folders) if not (ROOT / folder).is_dir()] == []
 
 
-@pytest.mark.parametrize("name", ["trainer", "monitor", "predictor", "checker"])
+@pytest.mark.parametrize("name", sorted(LAUNCHERS))
 def test_every_launcher_takes_a_config_and_returns_an_exit_status(name: str) -> None:
     launch = next(n for n in tree_of(Path(f"{name}.py")).body if getattr(n, "name", "") == "launch")
     assert ast.unparse(launch).startswith("def launch(config: Config) -> int:")

@@ -3,65 +3,23 @@
 from __future__ import annotations
 
 import random
-import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
 import data.reading.box_parsing
 from data.dataset import Dataset
 from tests import fuzz
+from tests.audit import Access, outside, watching
 from tests.data_sets import snapshot
 from tests.fuzz_data import Victim, write_victims
 from tests.fuzz_mutations import mutate
 from utils.errors import UserError
-
-# What a program does to files; the mode or the flags of an "open" say if it writes.
-CHANGES = ("os.remove", "os.rename", "os.mkdir", "os.rmdir", "os.link", "os.symlink")
-CHANGES += ("os.truncate", "os.chmod", "os.utime", "os.chown", "os.system", "subprocess.Popen")
-
-PYTHON = (sys.prefix, sys.base_prefix)
-
-audited: list[tuple[str, str, bool]] | None = None
-
-
-def _hook(event: str, arguments: tuple[Any, ...]) -> None:
-    if audited is None:
-        return
-    if event == "open" and isinstance(arguments[0], (str, bytes)):
-        mode, flags = arguments[1], arguments[2]
-        # Of open() and of os.open().
-        writes = bool(set(mode or "") & set("wax+")) or bool(flags & 0b11)
-        audited.append((event, str(arguments[0]), writes))
-    elif event in CHANGES or event.startswith("shutil."):
-        audited.append((event, str(arguments[:1]), True))
-
-
-@pytest.fixture
-def audit() -> Iterator[Callable[[Path, float], int]]:
-    """``probe``, with every file that it opens or changes written down in ``audited``."""
-    global audited
-    if not hasattr(sys, "audited_by_fuzz_test"):  # a hook stays for good
-        sys.addaudithook(_hook)
-        sys.audited_by_fuzz_test = True  # type: ignore[attr-defined]
-    probe = fuzz.probe
-    seen: list[tuple[str, str, bool]] = []
-
-    def audited_probe(folder: Path, limit: float = fuzz.LIMIT) -> int:
-        global audited
-        audited = seen
-        try:
-            return probe(folder, limit)
-        finally:
-            audited = None
-
-    audited_probe.seen = seen  # type: ignore[attr-defined]
-    yield audited_probe
-    audited = None
 
 
 @pytest.fixture
@@ -79,50 +37,37 @@ def test_the_data_sets_are_valid_before_they_are_mutated(victims: list[Victim]) 
     assert [fuzz.probe(victim.folder) for victim in victims] == [6] * 5
 
 
-def test_each_mutation_ends_in_samples_or_in_one_line(victims: list[Victim]) -> None:
-    tallies = fuzz.fuzz(victims, range(600), seed=20)
-    assert [loss for tally in tallies.values() for loss in tally.losses] == []
-    for tally in tallies.values():
-        assert tally.loaded + tally.errors == 120
-        assert tally.loaded > 3 and tally.errors > 20 and tally.samples > 2 * tally.loaded
-
-
-def test_mutations_touch_the_annotations_alone_and_open_no_file_elsewhere(
-    victims: list[Victim], audit: Any, monkeypatch: pytest.MonkeyPatch
+def test_each_mutation_ends_in_samples_or_in_one_line_and_opens_no_file_elsewhere(
+    victims: list[Victim], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever a mutated path says, ``/etc/passwd`` included."""
-    monkeypatch.setattr(fuzz, "probe", audit)
-    folder = victims[0].folder.parent
+    """Whatever a mutated path says, ``/etc/passwd`` included; only annotations are mutated."""
+    folder, probe, seen = victims[0].folder.parent, fuzz.probe, list[Access]()
+
+    def watched(folder: Path, limit: float = fuzz.LIMIT) -> int:
+        with watching(seen):
+            return probe(folder, limit)
+
     for victim in victims:  # what is imported late is imported now
         fuzz.probe(victim.folder)
-    audit.seen.clear()
+    monkeypatch.setattr(fuzz, "probe", watched)
     before = snapshot(folder)
-    fuzz.fuzz(victims, range(600), seed=22)
+    for tally in fuzz.fuzz(victims, range(900), seed=20).values():
+        assert tally.losses == [] and tally.loaded + tally.errors == 180
+        assert tally.loaded > 4 and tally.errors > 30 and tally.samples > 2 * tally.loaded
     after = snapshot(folder)
     assert {p: entry[0] for p, entry in before.items()} == {p: e[0] for p, e in after.items()}
     images = [p for p in before if p.endswith((".png", ".jpg"))]
     assert len(images) == 30 and all(before[p] == after[p] for p in images)
-    assert len(audit.seen) > 600
-    # Python may import or save a codec that a file declares.
-    others = [event for event in audit.seen if not event[1].startswith(PYTHON)]
-    assert [event for event in others if event[2]] == []
-    assert {path for _, path, _ in others if "data" not in Path(path).parts} == set()
-    assert not any("passwd" in path for _, path, _ in audit.seen)
+    assert len(seen) > 600 and outside(seen, folder) == []
+    assert not any(a.writes and a.path.startswith(str(folder)) for a in seen)
+    assert not any("passwd" in a.path for a in seen)
 
 
-def test_the_audit_notices_a_change(victims: list[Victim], audit: Any, tmp_path: Path) -> None:
-    def meddle(folder: Path, **options: Any) -> Any:
+def test_the_audit_notices_a_change(tmp_path: Path) -> None:
+    with watching() as seen:
         (tmp_path / "elsewhere").write_text("")
         (tmp_path / "elsewhere").unlink()
-        raise UserError("no")
-
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(UserError):
-        patch.setattr(fuzz, "open_dataset", meddle)
-        audit(victims[0].folder)
-    assert [(event, writes) for event, _, writes in audit.seen] == [
-        ("open", True),
-        ("os.remove", True),
-    ]
+    assert [(a.event, a.writes) for a in seen] == [("open", True), ("os.remove", True)]
 
 
 def test_a_mutation_follows_from_its_seed_and_number(victims: list[Victim]) -> None:
@@ -155,20 +100,6 @@ def test_a_reader_that_takes_any_number_is_noticed(
     assert lost and all(loss.problem.startswith("ArithmeticError") for loss in lost)
 
 
-def not_a_user_error(folder: Path) -> None:
-    raise KeyError("xmin")
-
-
-def several_lines(folder: Path) -> None:
-    error = UserError("")
-    error.args = ("one\ntwo",)
-    raise error
-
-
-def no_message(folder: Path) -> None:
-    raise UserError("  ")
-
-
 def a_warning(folder: Path) -> None:
     warnings.warn("divide by zero", RuntimeWarning, stacklevel=1)
 
@@ -181,28 +112,39 @@ def an_endless_loop(folder: Path) -> None:
             continue
 
 
+SEVERAL_LINES = UserError("")
+SEVERAL_LINES.args = ("one\ntwo",)
+
+
 @pytest.mark.parametrize(
     ("fault", "problem"),
     [
-        (not_a_user_error, "KeyError: 'xmin'"),
-        (several_lines, "the error is of several lines"),
-        (no_message, "the error is empty"),
+        (KeyError("xmin"), "KeyError: 'xmin'"),
+        (SEVERAL_LINES, "the error is of several lines"),
+        (UserError("  "), "the error is empty"),
         (a_warning, "RuntimeWarning: divide by zero"),
         (an_endless_loop, "Hung: no end after 0.2 s"),
     ],
 )
 def test_a_fault_while_opening_is_a_loss(
-    victims: list[Victim],
-    monkeypatch: pytest.MonkeyPatch,
-    fault: Callable[[Path], None],
-    problem: str,
+    fault: Any, problem: str, victims: list[Victim], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fuzz, "open_dataset", fault)
+    monkeypatch.setattr(fuzz, "open_dataset", Mock(side_effect=fault))
     lost = losses(victims, 2, limit=0.2)
     assert len(lost) == 2 and all(problem in loss.problem for loss in lost)
 
 
-@pytest.mark.parametrize("key", ["boxes", "labels", "difficult", "image_id", "nan", "thin"])
+SPOILING: dict[str, Callable[[Any], object]] = {
+    "boxes": lambda target: target["boxes"].add_(40),
+    "nan": lambda target: target["boxes"][:, 2].fill_(float("nan")),
+    "thin": lambda target: target["boxes"][:, 2].copy_(target["boxes"][:, 0]),
+    "labels": lambda target: target["labels"].add_(3),
+    "difficult": lambda target: target.update(difficult=target["difficult"][:0]),
+    "image_id": lambda target: target.update(image_id=-1),
+}
+
+
+@pytest.mark.parametrize("key", SPOILING)
 def test_a_wrong_sample_is_a_loss(
     victims: list[Victim], monkeypatch: pytest.MonkeyPatch, key: str
 ) -> None:
@@ -210,20 +152,7 @@ def test_a_wrong_sample_is_a_loss(
 
     def spoilt(self: Dataset, index: int) -> Any:
         image, target = fetch(self, index)
-        boxes = target["boxes"]
-        match key:
-            case "boxes":
-                boxes += 40
-            case "nan":
-                boxes[:, 2] = float("nan")
-            case "thin":
-                boxes[:, 2] = boxes[:, 0]
-            case "labels":
-                target["labels"] += 3
-            case "difficult":
-                target["difficult"] = target["difficult"][:0]
-            case "image_id":
-                target["image_id"] += 1
+        SPOILING[key](target)
         return image, target
 
     monkeypatch.setattr(Dataset, "__getitem__", spoilt)

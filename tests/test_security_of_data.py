@@ -7,13 +7,9 @@ see it.
 from __future__ import annotations
 
 import csv
-import json
 import os
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -22,41 +18,20 @@ from data.reading.folder import Folder
 from data.reading.image_lookup import ImageIndex
 from data.reading.voc_xml import read_voc_xml
 from data.remarks import Remarks
-from tests.conftest import ROOT
-from tests.data_sets import ACE, KING, draw_image, write_cards, write_text, write_voc, xml_text
+from tests.audit import outside, watching
+from tests.data_sets import (
+    ACE,
+    KING,
+    coco_content,
+    draw_image,
+    write_cards,
+    write_charlotte,
+    write_json,
+    write_text,
+    write_voc,
+    xml_text,
+)
 from utils.errors import UserError
-
-Watch = Callable[[], AbstractContextManager[list[str]]]
-
-
-@pytest.fixture(scope="module")
-def watch() -> Watch:
-    """``with watch() as opened`` lists the files and folders that are opened, links resolved."""
-    lists: list[list[str]] = []
-
-    def hear(event: str, arguments: tuple[Any, ...]) -> None:
-        if lists and event in ("open", "os.listdir", "os.scandir"):
-            path = arguments[0]
-            if isinstance(path, (str, bytes, os.PathLike)):
-                lists[-1].append(os.path.realpath(os.fsdecode(path)))
-
-    @contextmanager
-    def watching() -> Iterator[list[str]]:
-        lists.append([])
-        try:
-            yield lists[-1]
-        finally:
-            lists.pop()
-
-    sys.addaudithook(hear)  # for ever: it cannot be taken off
-    return watching
-
-
-def outside(opened: list[str], folder: Path) -> list[str]:
-    """Those not in the folder; Python's own modules do not count."""
-    inside = (os.path.realpath(folder), sys.prefix, sys.base_prefix, ROOT)
-    return [p for p in opened if not any(Path(p).is_relative_to(o) for o in inside)]
-
 
 # --- XML ---
 
@@ -73,38 +48,33 @@ DOCTYPES = {
     "another document type": 'SYSTEM "file://{marker}"',
 }
 
+HARMLESS_UNUSED = ("another document type", "an inclusion")
+
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
-@pytest.mark.parametrize("kind", DOCTYPES)
+@pytest.mark.parametrize("used", [True, False])
+@pytest.mark.parametrize("kind", [*DOCTYPES, "an inclusion"])
 def test_entities_and_external_documents_are_refused_and_their_files_not_read(
-    kind: str, encoding: str, tmp_path: Path, watch: Watch
+    kind: str, used: bool, encoding: str, tmp_path: Path
 ) -> None:
     marker = write_text(tmp_path / "marker" / "secret.dtd", '<!ENTITY e "ace">')
-    text = f"<!DOCTYPE annotation {DOCTYPES[kind].replace('{marker}', str(marker))}>"
-    text += xml_text([ACE]).replace(">ace<", ">&e;<")
-    path = write_text(tmp_path / "data" / "a.xml", text, encoding)
-    with watch() as opened, pytest.raises(UserError) as error:
-        read_voc_xml(path, Remarks())
-    assert str(error.value).startswith(f"{path}: ") and len(str(error.value)) < 1000
-    assert opened == [os.path.realpath(path)]
-
-
-def test_an_external_document_type_or_inclusion_without_use_is_not_read_either(
-    tmp_path: Path, watch: Watch
-) -> None:
-    marker = write_text(tmp_path / "marker.dtd", '<!ENTITY e "ace">')
+    text = xml_text([ACE]).replace(">ace<", ">&e;<" if used else ">ace<")
     inclusion = f'<x:include xmlns:x="{XINCLUDE}" href="file://{marker}" parse="text"/>'
-    for text in (
-        f'<!DOCTYPE annotation SYSTEM "file://{marker}">' + xml_text([ACE]),
-        xml_text([ACE]).replace("<annotation>", f"<annotation>{inclusion}"),
-    ):
-        path = write_text(tmp_path / "a.xml", text)
-        with watch() as opened:
-            try:
-                assert read_voc_xml(path, Remarks()).objects.annotation(path).names == ("ace",)
-            except UserError as error:
-                assert str(path) in str(error)
-        assert opened == [os.path.realpath(path)]
+    if kind in DOCTYPES:
+        doctype = DOCTYPES[kind].replace("{marker}", str(marker))
+        text = f"<!DOCTYPE annotation {doctype}>{text}"
+    else:
+        text = text.replace("<annotation>", f"<annotation>{inclusion}")
+    path = write_text(tmp_path / "data" / "a.xml", text, encoding)
+    with watching() as opened:
+        try:
+            names = read_voc_xml(path, Remarks()).objects.annotation(path).names
+            assert (
+                names == ("ace",) and not used and kind in ("another document type", "an inclusion")
+            )
+        except UserError as error:
+            assert str(error).startswith(f"{path}: ") and len(str(error)) < 1000
+    assert [a.path for a in opened] == [os.path.realpath(path)]
 
 
 # --- paths in annotations ---
@@ -150,8 +120,7 @@ def xml_stating(stated: str) -> str:
 
 
 def flat_stating(inside: Path, stated: str, outside: Path) -> None:
-    for name, things in TWO.items():
-        write_text(draw_image(inside / name, things).with_suffix(".xml"), xml_text(things, name))
+    write_charlotte(inside, TWO)
     write_text(inside / "c.xml", xml_stating(stated))
     link_outwards(inside, outside)
 
@@ -173,14 +142,8 @@ def voc_listing(inside: Path, stated: str, outside: Path) -> None:
 
 def coco_stating(inside: Path, stated: str, outside: Path) -> None:
     names = ["a.jpg", "b.jpg", stated]
-    content = {
-        "images": [{"id": k, "file_name": name} for k, name in enumerate(names)],
-        "annotations": [
-            {"id": k, "image_id": k, "category_id": 1, "bbox": [4, 6, 16, 24]} for k in range(3)
-        ],
-        "categories": [{"id": 1, "name": "ace"}],
-    }
-    write_text(inside / "annotations" / "instances_train.json", json.dumps(content))
+    content = coco_content(dict.fromkeys(names, [ACE]), {"ace": 1})
+    write_json(inside / "annotations" / "instances_train.json", content)
     for name in names[:2]:
         draw_image(inside / "images" / name, [ACE])
     link_outwards(inside / "images", outside)
@@ -229,11 +192,11 @@ def attacked(layout: str, stated: str, tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_no_stated_path_makes_a_reader_open_anything_outside_of_the_data_set(
-    layout: str, tmp_path: Path, watch: Watch
+    layout: str, tmp_path: Path
 ) -> None:
     for number, stated in enumerate(STATED):
         inside = attacked(layout, stated, tmp_path / str(number))
-        with watch() as opened:
+        with watching() as opened:
             read_everything(inside)
         assert opened and outside(opened, inside) == [], stated
 
@@ -242,14 +205,13 @@ def test_no_stated_path_makes_a_reader_open_anything_outside_of_the_data_set(
 def test_the_watch_sees_a_link_that_is_followed_and_a_path_that_is_believed(
     layout: str,
     tmp_path: Path,
-    watch: Watch,
     follow_links: Callable[[Path], None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     linked = attacked(layout, "link.jpg", tmp_path / "1")
-    with watch() as opened:
+    with watching() as opened:
         follow_links(linked)
-    assert any(p.endswith("outside/secret.jpg") for p in outside(opened, linked))
+    assert any(a.path.endswith("outside/secret.jpg") for a in outside(opened, linked))
 
     stated = attacked(layout, "{outside}/secret.jpg", tmp_path / "2")
     secret, find = tmp_path / "2" / "outside" / "secret.jpg", ImageIndex.find
@@ -258,9 +220,9 @@ def test_the_watch_sees_a_link_that_is_followed_and_a_path_that_is_believed(
         return secret if "secret" in path else find(self, path)
 
     monkeypatch.setattr(ImageIndex, "find", believe)
-    with watch() as opened:
+    with watching() as opened:
         read_everything(stated)
-    assert str(secret.resolve()) in outside(opened, stated)
+    assert str(secret.resolve()) in [a.path for a in outside(opened, stated)]
 
 
 LINKED = {
@@ -278,16 +240,16 @@ LINKED = {
 
 @pytest.mark.parametrize("kind", LINKED)
 def test_annotations_and_folders_that_are_links_outwards_are_not_opened(
-    kind: str, tmp_path: Path, watch: Watch, follow_links: Callable[[Path], None]
+    kind: str, tmp_path: Path, follow_links: Callable[[Path], None]
 ) -> None:
     layout, name = LINKED[kind]
     inside = attacked(layout, "a.jpg", tmp_path)
     moved = tmp_path / "outside" / "moved"
     (inside / name).rename(moved)
     (inside / name).symlink_to(moved, target_is_directory=moved.is_dir())
-    with watch() as opened:
+    with watching() as opened:
         read_everything(inside)
     assert opened and outside(opened, inside) == []
-    with watch() as opened:
+    with watching() as opened:
         follow_links(inside)
     assert outside(opened, inside), "the watch sees a link that is followed"

@@ -21,19 +21,15 @@ from data.image_files.find import find_images
 from data.image_files.read import probe, read_image
 from prediction.inference import predict
 from tests.conftest import ROOT
-from tests.data_sets import ACE, write_cards, write_text
+from tests.data_sets import ACE, png_chunk, write_cards, write_text
 from tests.small_models import build
 from utils.errors import UserError
 
 
-def chunk(kind: bytes, body: bytes) -> bytes:
-    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-
 def png(width: int, height: int, *chunks: bytes) -> bytes:
-    head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
-    rows = chunk(b"IDAT", zlib.compress(bytes(4096)))
-    return b"\x89PNG\r\n\x1a\n" + head + b"".join(chunks) + rows + chunk(b"IEND", b"")
+    head = png_chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+    rows = png_chunk(b"IDAT", zlib.compress(bytes(4096)))
+    return b"\x89PNG\r\n\x1a\n" + head + b"".join(chunks) + rows + png_chunk(b"IEND", b"")
 
 
 def bmp(width: int, height: int) -> bytes:
@@ -62,8 +58,8 @@ BOMBS = {
     "gif": gif(HUGE),
     "tif": tiff(HUGE),
     "ppm": f"P6 {HUGE} {HUGE} 255\n".encode() + bytes(4096),
-    "compressed text": png(8, 8, chunk(b"zTXt", b"Comment\0\0" + LONG_TEXT)),
-    "international text": png(8, 8, chunk(b"iTXt", b"Comment\0\1\0\0\0" + LONG_TEXT)),
+    "compressed text": png(8, 8, png_chunk(b"zTXt", b"Comment\0\0" + LONG_TEXT)),
+    "international text": png(8, 8, png_chunk(b"iTXt", b"Comment\0\1\0\0\0" + LONG_TEXT)),
 }
 PEAK = 30_000_000  # bytes; the bombs of pixels would take 10 GB
 
@@ -157,5 +153,5 @@ def test_images_are_opened_in_one_place() -> None:
 
 def test_an_image_with_a_short_compressed_text_is_read(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
-    path.write_bytes(png(8, 8, chunk(b"zTXt", b"Comment\0\0" + zlib.compress(b"by hand"))))
+    path.write_bytes(png(8, 8, png_chunk(b"zTXt", b"Comment\0\0" + zlib.compress(b"by hand"))))
     assert read_image(path).size == (8, 8)

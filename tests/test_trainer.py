@@ -19,7 +19,8 @@ from main import configure, main
 from model.checkpoint import load_checkpoint
 from model.lightning_trainer import DetectorModule
 from model.network.retinanet import BatchedRetinaNet
-from tests.tiny_runs import FAST, NEW, fingerprint, monitor, rows_of, train, train_on
+from tests.data_sets import snapshot
+from tests.tiny_runs import FAST, NEW, error_line, monitor, rows_of, train, train_on
 from utils import hardware
 
 pytestmark = pytest.mark.slow
@@ -32,11 +33,6 @@ def sigint_as_before() -> Iterator[None]:
     before = signal.getsignal(signal.SIGINT)
     yield
     signal.signal(signal.SIGINT, before)
-
-
-def error_line(capsys: Capture) -> str:
-    (line,) = [x for x in capsys.readouterr().err.splitlines() if x.startswith("error:")]
-    return line
 
 
 # --- what a run leaves ---
@@ -110,12 +106,12 @@ def test_a_run_that_learns_nothing_says_why_and_overfitting_gives_its_verdict(
 def test_the_data_set_is_never_touched_and_no_run_is_written_into_it(
     tiny_cards: Path, tmp_path: Path, capsys: Capture
 ) -> None:
-    before = fingerprint(tiny_cards)
+    before = snapshot(tiny_cards)
     assert train(tiny_cards, tmp_path, "--epochs", "1") == 0
     assert monitor(tmp_path / "run" / "best.pth") == 0
     assert train(tiny_cards, tiny_cards / "runs", "--epochs", "1") == 2
     assert "where nothing is ever written" in error_line(capsys)
-    assert fingerprint(tiny_cards) == before and not (tiny_cards / "runs").exists()
+    assert snapshot(tiny_cards) == before and not (tiny_cards / "runs").exists()
 
 
 # --- how it computes ---

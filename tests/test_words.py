@@ -10,15 +10,10 @@ import pytest
 from tests.conftest import ROOT
 from tests.repository import repository_files
 
-WORDS = {
-    *("surest", "excused", "sized", "told", "said", "asked", "nobody", "rightly", "worth", "turn"),
-}
-PHRASES = (
-    "images a step",
-    "names given at random",
-    "found under their name",
-    "an odd layer",
+WORDS = set(
+    ["surest", "excused", "sized", "told", "said", "asked", "nobody", "rightly", "worth", "turn"]
 )
+PHRASES = ["images a step", "names given at random", "found under their name", "an odd layer"]
 SUFFIXES = {".py", ".md", ".html", ".toml", ".txt", ".c"}
 # A word, or a hump of an identifier: "AskedThreshold", "URLText" and "asked_threshold" have two.
 TOKEN = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
+import pytest
+
 from main import main
 from tests.data_sets import write_cards
 
@@ -46,10 +48,7 @@ def rows_of(run: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def fingerprint(folder: Path) -> dict[str, tuple[bytes, int]]:
-    """Content and time of every file."""
-    return {
-        str(path.relative_to(folder)): (path.read_bytes(), path.stat().st_mtime_ns)
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
+def error_line(capsys: pytest.CaptureFixture[str]) -> str:
+    """The one line of an error that was printed."""
+    (line,) = [x for x in capsys.readouterr().err.splitlines() if x.startswith("error:")]
+    return line

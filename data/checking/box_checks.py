@@ -132,13 +132,11 @@ def _object(record: Annotation, boxes: np.ndarray, index: int) -> str:
 
 def _sides(boxes: np.ndarray) -> np.ndarray:
     """Width and height of each, float64 (N, 2)."""
-    sides: np.ndarray = boxes[:, 2:].astype(np.float64) - boxes[:, :2]
-    return sides
+    return boxes[:, 2:].astype(np.float64) - boxes[:, :2]
 
 
 def _area(boxes: np.ndarray) -> np.ndarray:
-    area: np.ndarray = _sides(boxes).clip(min=0).prod(axis=1)
-    return area
+    return _sides(boxes).clip(min=0).prod(axis=1)
 
 
 def _show(size: tuple[int, int] | None) -> str:

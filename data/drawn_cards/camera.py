@@ -48,8 +48,7 @@ def homography(source: np.ndarray, target: np.ndarray) -> tuple[float, ...]:
     """The eight coefficients that map four ``source`` points to ``target``, as Pillow has them."""
     rows = []
     for (x, y), (u, v) in zip(source, target, strict=True):
-        rows.append((x, y, 1, 0, 0, 0, -u * x, -u * y))
-        rows.append((0, 0, 0, x, y, 1, -v * x, -v * y))
+        rows += [(x, y, 1, 0, 0, 0, -u * x, -u * y), (0, 0, 0, x, y, 1, -v * x, -v * y)]
     return tuple(np.linalg.solve(np.array(rows, dtype=float), np.ravel(target).astype(float)))
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from data.drawn_cards.courts import COURT_RANKS, court_figure
-from data.drawn_cards.signs import STROKES, SUITS, Colour, as_points, draw_suit, suit_shape
+from data.drawn_cards.signs import STROKES, SUITS, Colour, Palette, draw_suit
 
 RANKS = ("ace", "jack", "king", "nine", "queen", "ten")
 CARD_WIDTH_MM, CARD_HEIGHT_MM = 63.0, 88.0
@@ -51,12 +51,7 @@ class DeckStyle:
     frame_inset: tuple[float, float] = (10.0, 9.5)
     frame_width: float = 0.5
     frame_colour: Colour = (30, 60, 150)
-    palette: tuple[Colour, Colour, Colour, Colour] = (
-        (212, 38, 40),
-        (32, 76, 160),
-        (238, 200, 40),
-        (22, 20, 24),
-    )
+    palette: Palette = ((212, 38, 40), (32, 76, 160), (238, 200, 40), (22, 20, 24))
     skin: Colour = (248, 247, 243)
     court_seed: int = 0
 
@@ -85,10 +80,7 @@ class DeckStyle:
             ace_size=float(rng.choice([14.0, 20.0, 28.0])),
             ornate_spade=bool(rng.random() < 0.6),
             corner_radius=float(rng.uniform(2.8, 4.4)),
-            frame_inset=(
-                index_height * 0.75 + float(rng.uniform(1.5, 3.5)),
-                float(rng.uniform(7.5, 10.5)),
-            ),
+            frame_inset=(index_height * 0.75 + rng.uniform(1.5, 3.5), rng.uniform(7.5, 10.5)),
             frame_width=float(rng.uniform(0.35, 0.8)),
             frame_colour=blue if rng.random() < 0.7 else black,
             palette=(red, blue, yellow, black),
@@ -116,15 +108,12 @@ def draw_card(rank: str, suit: str, style: DeckStyle, height: int) -> Image.Imag
     else:
         _draw_pips(face, rank, suit, ink, style, scale)
     _draw_index(face, rank, suit, ink, style, scale)
-    face.putalpha(_rounded_mask(size, style.corner_radius * scale))
+    mask = Image.new("L", size, 0)
+    outline = (0, 0, size[0] - 1, size[1] - 1)
+    ImageDraw.Draw(mask).rounded_rectangle(outline, style.corner_radius * scale, fill=255)
+    face.putalpha(mask)
     width = round(height * CARD_WIDTH_MM / CARD_HEIGHT_MM)
     return face.resize((width, height), Image.Resampling.BOX)
-
-
-def _rounded_mask(size: tuple[int, int], radius: float) -> Image.Image:
-    mask = Image.new("L", size, 0)
-    ImageDraw.Draw(mask).rounded_rectangle((0, 0, size[0] - 1, size[1] - 1), radius, fill=255)
-    return mask
 
 
 def _draw_pips(
@@ -136,7 +125,7 @@ def _draw_pips(
     for right, down in _UPPER_PIPS[rank]:
         dx, dy = right * face.width, down * face.height
         draw_suit(draw, suit, (x + dx, y + dy), size, ink)
-        draw_suit(draw, suit, (x - dx, y - dy), size, ink, turned=True)
+        draw_suit(draw, suit, (x - dx, y - dy), -size, ink)
     if rank == "nine":
         draw_suit(draw, suit, (x, y), size, ink)
 
@@ -178,16 +167,12 @@ def _draw_court(
     figure = court_figure(rank, (width, height), style.palette, style.skin, style.stock, rng)
     face.paste(figure, (inset_x, inset_y))
     draw = ImageDraw.Draw(face)
-    for turned in (False, True):
-        size = 12.5 * scale
-        x, y = inset_x + 6.6 * scale, inset_y + 7.8 * scale
-        centre = (face.width - x, face.height - y) if turned else (x, y)
-        draw_suit(draw, suit, centre, size, ink, turned)
-    draw.rectangle(
-        (inset_x, inset_y, inset_x + width, inset_y + height),
-        outline=style.frame_colour,
-        width=max(1, round(style.frame_width * scale)),
-    )
+    x, y = inset_x + 6.6 * scale, inset_y + 7.8 * scale
+    draw_suit(draw, suit, (x, y), 12.5 * scale, ink)
+    draw_suit(draw, suit, (face.width - x, face.height - y), -12.5 * scale, ink)
+    frame = (inset_x, inset_y, inset_x + width, inset_y + height)
+    line = max(1, round(style.frame_width * scale))
+    draw.rectangle(frame, outline=style.frame_colour, width=line)
 
 
 def _draw_index(
@@ -200,11 +185,9 @@ def _draw_index(
     )
     corner = Image.new("L", (round(width), round(style.index_height * 1.75 * scale)), 0)
     corner.paste(letter, (0, 0))
-    draw = ImageDraw.Draw(corner)
     small = style.index_height * 0.6 * scale
-    centre = np.array((corner.width / 2, corner.height - small / 2))
-    for polygon in suit_shape(suit):
-        draw.polygon(as_points(polygon * small + centre), fill=255)
+    centre = (corner.width / 2, corner.height - small / 2)
+    draw_suit(ImageDraw.Draw(corner), suit, centre, small, 255)
     left = round(max(1.4 * scale, (2.0 * scale + style.index_width * scale / 2) - width / 2))
     top = round(3.0 * scale)
     face.paste(ink, (left, top), corner)

@@ -6,14 +6,15 @@ Each is a sprite, RGBA, drawn upright and as seen from above; the scene lays it 
 from __future__ import annotations
 
 import colorsys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from data.drawn_cards.signs import Colour
+
 Rng = np.random.Generator
-Colour = tuple[int, int, int]
 
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _WHITE: Colour = (246, 245, 241)
@@ -42,17 +43,12 @@ def _words(rng: Rng, letters: int) -> str:
 
 
 def _text_lines(
-    draw: ImageDraw.ImageDraw,
-    rng: Rng,
-    box: tuple[float, float, float, float],
-    pitch: float,
-    ink: Colour,
+    draw: ImageDraw.ImageDraw, rng: Rng, box: Sequence[float], pitch: float, ink: Colour
 ) -> None:
     x0, y, x1, y1 = box
     size = max(5, round(pitch * 0.8))
     while y + pitch < y1:
-        share = rng.uniform(0.6, 1.0)
-        letters = max(2, int(share * (x1 - x0) / (0.58 * size)))
+        letters = max(2, int(rng.uniform(0.6, 1.0) * (x1 - x0) / (0.58 * size)))
         draw.text((x0, y), _words(rng, letters), fill=ink, font=_font(size))
         y += pitch
 

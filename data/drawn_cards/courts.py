@@ -12,11 +12,12 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw
 
-from data.drawn_cards.signs import Colour, Point, as_points
+from data.drawn_cards.signs import Colour, Palette, Point, as_points
 
 COURT_RANKS = ("jack", "queen", "king")
 
 Points = Sequence[Point]
+Rng = np.random.Generator
 WHITE: Colour = (250, 249, 246)
 
 
@@ -56,26 +57,14 @@ class _Sheet:
         ring = np.stack([x + rx * np.cos(angles), y + ry * np.sin(angles)], axis=1)
         self.area(as_points(ring), fill, line)
 
-    def dots(
-        self,
-        start: tuple[float, float],
-        end: tuple[float, float],
-        count: int,
-        radius: float,
-        fill: Colour,
-    ) -> None:
+    def dots(self, start: Point, end: Point, count: int, radius: float, fill: Colour) -> None:
         for s in np.linspace(0, 1, count):
             x, y = np.array(start) * (1 - s) + np.array(end) * s
             self.oval(x, y, radius, radius, fill, line=0)
 
 
 def court_figure(
-    rank: str,
-    size: tuple[int, int],
-    palette: tuple[Colour, Colour, Colour, Colour],
-    skin: Colour,
-    ground: Colour,
-    rng: np.random.Generator,
+    rank: str, size: tuple[int, int], palette: Palette, skin: Colour, ground: Colour, rng: Rng
 ) -> Image.Image:
     """The framed picture of a court card: RGB, ``size`` (width, height), point-symmetric.
 
@@ -86,27 +75,15 @@ def court_figure(
     {"jack": _jack, "queen": _queen, "king": _king}[rank](sheet, palette, skin, rng)
     upper = sheet.image
     tilt = float(rng.choice([-0.22, 0.0, 0.22])) * size[0] / 2
-    keep_upper = Image.new("L", size, 0)
-    middle = size[1] / 2
-    ImageDraw.Draw(keep_upper).polygon(
-        [(0, 0), (size[0], 0), (size[0], middle - tilt), (0, middle + tilt)], fill=255
-    )
+    (width, height), keep_upper = size, Image.new("L", size, 0)
+    half = [(0, 0), (width, 0), (width, height / 2 - tilt), (0, height / 2 + tilt)]
+    ImageDraw.Draw(keep_upper).polygon(half, fill=255)
     return Image.composite(upper, upper.rotate(180), keep_upper)
 
 
 def _face(sheet: _Sheet, x: float, y: float, skin: Colour, ink: Colour) -> None:
-    sheet.area(
-        [
-            (x - 9, y - 13),
-            (x + 9, y - 13),
-            (x + 9.5, y + 2),
-            (x + 5, y + 12),
-            (x, y + 14),
-            (x - 5, y + 12),
-            (x - 9.5, y + 2),
-        ],
-        skin,
-    )
+    outline = ((-9, -13), (9, -13), (9.5, 2), (5, 12), (0, 14), (-5, 12), (-9.5, 2))
+    sheet.area([(x + dx, y + dy) for dx, dy in outline], skin)
     for side in (-4.2, 4.2):
         sheet.line([(x + side - 2.4, y - 4.5), (x + side + 2.4, y - 4.8)], ink, 0.9)
         sheet.oval(x + side, y - 2, 1.5, 1.0, ink, line=0)
@@ -125,25 +102,19 @@ def _frame_face(
 
 
 def _bands(
-    sheet: _Sheet,
-    start: tuple[float, float],
-    end: tuple[float, float],
-    thickness: float,
-    colours: Sequence[Colour],
-    dots: Colour,
+    sheet: _Sheet, start: Point, end: Point, width: float, colours: Sequence[Colour], dots: Colour
 ) -> None:
     """Stripes side by side along start-end, the middle one dotted, as on embroidered cloth."""
     along = np.subtract(end, start)
     normal = np.array((-along[1], along[0])) / np.hypot(*along)
-    offsets = (np.arange(len(colours)) - (len(colours) - 1) / 2) * thickness
+    offsets = (np.arange(len(colours)) - (len(colours) - 1) / 2) * width
     for offset, colour in zip(offsets, colours, strict=True):
-        shift = normal * offset
-        sheet.line(as_points(np.array((start, end)) + shift), colour, thickness * 1.05)
-    count = max(3, int(np.hypot(*along) / (thickness * 1.15)))
-    sheet.dots(start, end, count, thickness * 0.28, dots)
+        stripe = np.array((start, end)) + normal * offset
+        sheet.line(as_points(stripe), colour, width * 1.05)
+    sheet.dots(start, end, max(3, int(np.hypot(*along) / (width * 1.15))), width * 0.28, dots)
 
 
-def _jack(sheet: _Sheet, palette: Sequence[Colour], skin: Colour, rng: np.random.Generator) -> None:
+def _jack(sheet: _Sheet, palette: Palette, skin: Colour, rng: Rng) -> None:
     red, blue, yellow, black = palette
     coat, sleeve = (red, blue) if rng.random() < 0.5 else (blue, red)
     sheet.area([(30, 46), (6, 64), (0, 120), (100, 120), (96, 62), (74, 44), (52, 56)], coat)
@@ -172,9 +143,7 @@ def _jack(sheet: _Sheet, palette: Sequence[Colour], skin: Colour, rng: np.random
     sheet.line([(40, 14), (74, 14)], black, 2.4)
 
 
-def _queen(
-    sheet: _Sheet, palette: Sequence[Colour], skin: Colour, rng: np.random.Generator
-) -> None:
+def _queen(sheet: _Sheet, palette: Palette, skin: Colour, rng: Rng) -> None:
     red, blue, yellow, black = palette
     gown, mantle = (red, blue) if rng.random() < 0.6 else (blue, red)
     sheet.area([(36, 44), (8, 66), (0, 120), (100, 120), (100, 58), (72, 40)], gown)
@@ -208,7 +177,7 @@ def _queen(
     sheet.oval(13, 66, 5, 4, skin)
 
 
-def _king(sheet: _Sheet, palette: Sequence[Colour], skin: Colour, rng: np.random.Generator) -> None:
+def _king(sheet: _Sheet, palette: Palette, skin: Colour, rng: Rng) -> None:
     red, blue, yellow, black = palette
     robe, sleeve = (red, blue) if rng.random() < 0.6 else (blue, red)
     sheet.area([(34, 46), (4, 58), (0, 120), (100, 120), (98, 56), (72, 46)], robe)
@@ -233,9 +202,8 @@ def _king(sheet: _Sheet, palette: Sequence[Colour], skin: Colour, rng: np.random
     strands = [[(11.5, 16), (14, 39)], [(14.5, 16), (17, 39)]]
     _frame_face(sheet, outline, WHITE, strands, sheet.line_colour, 0.9)
     _face(sheet, 54, 26, skin, black)
-    sheet.area(
-        [(44, 32), (50, 31), (54, 33), (58, 31), (64, 32), (63, 48), (54, 60), (45, 48)], WHITE
-    )
+    beard = [(44, 32), (50, 31), (54, 33), (58, 31), (64, 32), (63, 48), (54, 60), (45, 48)]
+    sheet.area(beard, WHITE)
     for x in (48, 51, 54, 57, 60):
         sheet.line([(x, 37), (54 + (x - 54) * 0.5, 54)], sheet.line_colour, 0.9)
     sheet.line([(46, 32), (54, 34), (62, 32)], black, 1.3)

@@ -37,29 +37,20 @@ Row = tuple[str | int, ...]
 
 
 def demo_cards_folder(
-    cache: Path,
-    train: int = 1200,
-    validation: int = 120,
-    seed: int = 0,
-    progress: Progress | None = None,
+    cache: Path, train: int, validation: int, seed: int = 0, progress: Progress | None = None
 ) -> Path:
     """The folder of a drawn data set below ``cache``; drawn if it is not there.
 
     Arguments and errors are those of ``write_demo_cards``.
     """
-    name = f"demo-cards-{GENERATOR_VERSION}-demo-{train}-{validation}-{seed}"
-    folder = Path(cache) / name
+    folder = cache / f"demo-cards-{GENERATOR_VERSION}-demo-{train}-{validation}-{seed}"
     if folder.is_dir():
         return folder
     return write_demo_cards(folder, train, validation, seed, progress)
 
 
 def write_demo_cards(
-    folder: Path,
-    train: int = 1200,
-    validation: int = 120,
-    seed: int = 0,
-    progress: Progress | None = None,
+    folder: Path, train: int, validation: int, seed: int = 0, progress: Progress | None = None
 ) -> Path:
     """Draw a data set into the new folder ``folder`` and return it.
 
@@ -68,7 +59,6 @@ def write_demo_cards(
     renamed when complete, so it is there whole or not at all. Raises UserError for a negative
     number, for a folder that exists already, and where the disk refuses.
     """
-    folder = Path(folder)
     if train < 1 or validation < 0 or seed < 0:
         raise UserError(
             f"demo cards: train={train}, validation={validation}, seed={seed}: "
@@ -134,12 +124,8 @@ def _draw_each(
         context = multiprocessing.get_context("spawn")
         try:
             # Ctrl-C is the parent's to handle: its children would each print a traceback.
-            with ProcessPoolExecutor(
-                processes,
-                mp_context=context,
-                initializer=signal.signal,
-                initargs=(signal.SIGINT, signal.SIG_IGN),
-            ) as pool:
+            ignore = signal.SIGINT, signal.SIG_IGN
+            with ProcessPoolExecutor(processes, context, signal.signal, ignore) as pool:
                 for rows in pool.map(draw, jobs, chunksize=8):
                     yield rows
                     done += 1

@@ -15,7 +15,6 @@ from PIL import Image
 from data.drawn_cards.clutter import thing_colour
 
 Rng = np.random.Generator
-Colour = tuple[int, int, int]
 
 
 def smooth_noise(rng: Rng, size: tuple[int, int], cells: tuple[int, int]) -> np.ndarray:

@@ -63,31 +63,18 @@ class LaidCard:
 
     def box(self) -> tuple[int, int, int, int]:
         """The visible part's tight envelope, xyxy, pixels."""
-        columns = np.flatnonzero(self.visible.any(axis=0))
-        rows = np.flatnonzero(self.visible.any(axis=1))
-        return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+        return envelope(self.visible)
 
 
-@dataclass(frozen=True)
-class _Camera:
-    """Tilt of the table: direction of its axis and angle, both in radians."""
-
-    axis: float
-    tilt: float
-
-    def project(self, points: np.ndarray, distance: float) -> np.ndarray:
-        """Points of the table (N, 2), relative to the point looked at, in picture pixels."""
-        c, s = math.cos(self.axis), math.sin(self.axis)
-        along, across = points @ (c, s), points @ (-s, c)
-        depth = 1 + across * math.sin(self.tilt) / distance
-        along, across = along / depth, across * math.cos(self.tilt) / depth
-        return np.stack([along * c - across * s, along * s + across * c], axis=1)
+def envelope(mask: np.ndarray) -> tuple[int, int, int, int]:
+    """The box (xyxy, pixels) around the pixels of a bool (H, W) mask."""
+    columns, rows = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
+    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
 
 @lru_cache(maxsize=1024)
 def _face(deck: int, rank: str, suit: str) -> Image.Image:
-    style = DeckStyle.random(np.random.default_rng([7, deck]))
-    return draw_card(rank, suit, style, _FACE_HEIGHT)
+    return draw_card(rank, suit, DeckStyle.random(np.random.default_rng([7, deck])), _FACE_HEIGHT)
 
 
 def draw_scene(
@@ -106,7 +93,10 @@ def draw_scene(
 
 
 class Table:
-    """The scene while it is laid. size: (width, height) of the image, pixels."""
+    """The scene while it is laid. size: (width, height) of the image, pixels.
+
+    axis, tilt: radians, the direction about which the table is tilted, and by how much.
+    """
 
     def __init__(self, rng: Rng, size: tuple[int, int]) -> None:
         self.rng, self.size = rng, size
@@ -116,9 +106,8 @@ class Table:
         crowd = min(1.0, 1.25 / math.sqrt(self.count))
         widest = _NARROWEST + (_WIDEST - _NARROWEST) * crowd
         self.card_width = min(size) * rng.uniform(_NARROWEST, widest)
-        self.camera = _Camera(
-            rng.uniform(0, 2 * math.pi), math.radians(_LARGEST_TILT) * rng.uniform(0, 1) ** 1.5
-        )
+        self.axis = rng.uniform(0, 2 * math.pi)
+        self.tilt = math.radians(_LARGEST_TILT) * rng.uniform(0, 1) ** 1.5
         light = rng.uniform(0, 2 * math.pi)
         self.shadow = np.array((math.cos(light), math.sin(light))) * rng.uniform(0.005, 0.04)
         self.shadow_depth = rng.uniform(0.2, 0.7)
@@ -129,7 +118,15 @@ class Table:
         c, s = math.cos(angle), math.sin(angle)
         turned = corners @ np.array([(c, s), (-s, c)])
         middle = np.array(self.size) / 2
-        return self.camera.project(turned + centre - middle, 1.6 * max(self.size)) + middle
+        return self._project(turned + centre - middle) + middle
+
+    def _project(self, points: np.ndarray) -> np.ndarray:
+        """Points of the table (N, 2) as the camera sees them, both relative to the middle."""
+        c, s = math.cos(self.axis), math.sin(self.axis)
+        along, across = points @ (c, s), points @ (-s, c)
+        depth = 1 + across * math.sin(self.tilt) / (1.6 * max(self.size))
+        along, across = along / depth, across * math.cos(self.tilt) / depth
+        return np.stack([along * c - across * s, along * s + across * c], axis=1)
 
     def lay(self, sprite: Image.Image, quad: np.ndarray, lift: float) -> np.ndarray:
         """Paste a sprite with its shadow; returns its mask, bool (H, W)."""
@@ -147,15 +144,13 @@ class Table:
 
     def scatter_things(self) -> None:
         for _ in range(int(self.rng.integers(0, _MOST_THINGS + 1))):
-            self._scatter_thing(self.rng.uniform((0, 0), self.size))
-
-    def _scatter_thing(self, centre: np.ndarray) -> None:
-        make, low, high = THINGS[self.rng.integers(len(THINGS))]
-        sprite = make(self.rng)
-        height = self.rng.uniform(low, high) * self.card_width * CARD_HEIGHT_MM / CARD_WIDTH_MM
-        width = height * sprite.width / sprite.height
-        quad = self.quad(centre, width, height, self.rng.uniform(0, 2 * math.pi))
-        self.lay(sprite, quad, self.rng.uniform(0.01, 0.04))
+            centre = self.rng.uniform((0, 0), self.size)
+            make, low, high = THINGS[self.rng.integers(len(THINGS))]
+            sprite = make(self.rng)
+            height = self.rng.uniform(low, high) * self.card_width * CARD_HEIGHT_MM / CARD_WIDTH_MM
+            width = height * sprite.width / sprite.height
+            quad = self.quad(centre, width, height, self.rng.uniform(0, 2 * math.pi))
+            self.lay(sprite, quad, self.rng.uniform(0.01, 0.04))
 
     def lay_cards(self) -> None:
         deck = int(self.rng.integers(_DECKS))

@@ -12,6 +12,7 @@ from PIL import ImageDraw
 SUITS = ("clubs", "diamonds", "hearts", "spades")
 
 Colour = tuple[int, int, int]
+Palette = tuple[Colour, Colour, Colour, Colour]  # red, blue, yellow, black
 Point = tuple[float, float]
 
 
@@ -57,26 +58,23 @@ def suit_shape(suit: str) -> tuple[np.ndarray, ...]:
     t = np.linspace(0, 2 * math.pi, 72)
     heart_y = -(13 * np.cos(t) - 5 * np.cos(2 * t) - 2 * np.cos(3 * t) - np.cos(4 * t))
     heart = np.stack([np.sin(t) ** 3 * 0.48, (heart_y - 2.5) / 29.0], axis=1)
-    stem = _stem()
     if suit == "hearts":
         return (heart,)
     if suit == "diamonds":
         return (_diamond(),)
     if suit == "spades":
-        return heart * (1.0, -0.86) + (0.0, -0.07), stem
+        return heart * (1.0, -0.86) + (0.0, -0.07), _stem()
     circle = np.stack([np.cos(t), np.sin(t)], axis=1) * 0.225
     lobes = [circle + centre for centre in ((0, -0.275), (-0.265, 0.075), (0.265, 0.075))]
     core = np.array([(-0.1, -0.2), (0.1, -0.2), (0.2, 0.15), (-0.2, 0.15)])
-    return (*lobes, core, stem)
+    return (*lobes, core, _stem())
 
 
 def _diamond() -> np.ndarray:
     corners = np.array([(0, -0.5), (0.4, 0), (0, 0.5), (-0.4, 0), (0, -0.5)])
-    sides = []
-    for start, end in pairwise(corners):
-        s = np.linspace(0, 1, 8)[:, None]
-        sides.append((start * (1 - s) + end * s) * (1 - 0.16 * s * (1 - s)))
-    return np.concatenate(sides)
+    s = np.linspace(0, 1, 8)[:, None]
+    bend = 1 - 0.16 * s * (1 - s)
+    return np.concatenate([(a * (1 - s) + b * s) * bend for a, b in pairwise(corners)])
 
 
 def _stem() -> np.ndarray:
@@ -86,14 +84,8 @@ def _stem() -> np.ndarray:
 
 
 def draw_suit(
-    draw: ImageDraw.ImageDraw,
-    suit: str,
-    centre: tuple[float, float],
-    size: float,
-    fill: Colour,
-    turned: bool = False,
+    draw: ImageDraw.ImageDraw, suit: str, centre: Point, size: float, fill: int | Colour
 ) -> None:
-    """A suit sign ``size`` pixels high around ``centre``; ``turned``: upside down."""
+    """A suit sign ``size`` pixels high around ``centre``; a negative size: upside down."""
     for polygon in suit_shape(suit):
-        points = polygon * (-size if turned else size) + centre
-        draw.polygon(as_points(points), fill=fill)
+        draw.polygon(as_points(polygon * size + centre), fill=fill)

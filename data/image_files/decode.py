@@ -57,10 +57,8 @@ def decode_rgb(stored: Image.Image, annotated_size: Size | None) -> Image.Image:
     # Pillow's exif_transpose also writes all EXIF data anew, and fails where a camera's is odd.
     if orientation != 1 and not drawn_on_stored(annotated_size, stored.size, orientation):
         image = stored.transpose(TO_UPRIGHT[orientation])
-    if image.mode == "F":
-        image = _grey_of_floats(np.asarray(image))
-    elif image.mode.startswith("I"):
-        image = _grey_of_integers(np.asarray(image), bits, image.mode)
+    if image.mode.startswith(("F", "I")):
+        image = Image.fromarray(_eight_bits(np.asarray(image), bits, image.mode))
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
@@ -120,23 +118,15 @@ def _grey_bits(stored: Image.Image) -> int | None:
     return 16 if stored.format == "PPM" else None
 
 
-def _grey_of_integers(values: np.ndarray, bits: int | None, mode: str) -> Image.Image:
-    if bits is None:
-        lowest, bits = int(values.min()), int(values.max()).bit_length()
-        if lowest < 0:
-            raise ValueError(_unknown_scale(values, mode))
-    return Image.fromarray((values >> max(0, bits - 8)).astype(np.uint8))
-
-
-def _grey_of_floats(values: np.ndarray) -> Image.Image:
+def _eight_bits(values: np.ndarray, bits: int | None, mode: str) -> np.ndarray:
     lowest, highest = values.min(), values.max()
-    if not (lowest >= 0 and highest <= 255):  # also where one is nan
-        raise ValueError(_unknown_scale(values, "F"))
-    return Image.fromarray((values * (255 if highest <= 1 else 1) + 0.5).astype(np.uint8))
-
-
-def _unknown_scale(values: np.ndarray, mode: str) -> str:
-    return (
-        f"mode {mode} with values from {values.min():g} to {values.max():g}, whose black and white "
-        "are not known; save 8 or 16 bits"
-    )
+    in_range = lowest >= 0 and (mode != "F" or highest <= 255)  # false also where one is nan
+    if not in_range and (mode == "F" or bits is None):
+        raise ValueError(
+            f"mode {mode} with values from {lowest:g} to {highest:g}, whose black and white are "
+            "not known; save 8 or 16 bits"
+        )
+    if mode == "F":
+        return (values * (255 if highest <= 1 else 1) + 0.5).astype(np.uint8)
+    bits = int(highest).bit_length() if bits is None else bits
+    return (values >> max(0, bits - 8)).astype(np.uint8)

@@ -13,6 +13,8 @@ from PIL import Image
 from data.image_files.decode import FORMATS
 from utils.errors import UserError
 
+OPENED = {*FORMATS, "MPO"}  # the reader of JPEG opens the latter
+
 
 @dataclass(frozen=True)
 class ImageFiles:
@@ -52,7 +54,7 @@ def find_images(path: Path) -> ImageFiles:
             f"--predict {path}: there is no such file or folder; give an image or a folder of "
             "images."
         )
-    readable = _readable_suffixes()
+    readable = {s for s, kind in Image.registered_extensions().items() if kind in OPENED}
     paths: list[Path] = []
     others: Counter[str] = Counter()
     unlisted: list[tuple[str, str]] = []
@@ -70,12 +72,6 @@ def find_images(path: Path) -> ImageFiles:
             "image or a folder of images in a format that is read, as JPEG or PNG."
         )
     return ImageFiles(path, tuple(sorted(paths)), others, tuple(unlisted))
-
-
-def _readable_suffixes() -> frozenset[str]:
-    suffixes = Image.registered_extensions()
-    readable = {*FORMATS, "MPO"}  # opened by the reader of JPEG
-    return frozenset(suffix for suffix, kind in suffixes.items() if kind in readable)
 
 
 def _files_below(root: Path, unlisted: list[tuple[str, str]]) -> Iterator[os.DirEntry[str]]:

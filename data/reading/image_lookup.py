@@ -8,10 +8,11 @@ from __future__ import annotations
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from pathlib import Path
 
 from data.reading.folder import IMAGE_SUFFIXES, Folder, fold
+from data.remarks import Remarks
 
 # Of a stated path; no data set is nested deeper, but a line of text may be as long as it likes.
 MOST_PARENTS = 16
@@ -20,12 +21,12 @@ MOST_PARENTS = 16
 class ImageIndex:
     """Look-up of images by name, whatever the stated path. Earlier folders come first."""
 
-    def __init__(self, folders: Iterable[Folder]) -> None:
+    def __init__(self, folders: Iterable[Folder | None]) -> None:
         self._exact: dict[str, Path] = {}
         self._folded: dict[str, Path] = {}
         self._others: dict[str, Path] = {}
         self._stems: dict[str, list[Path]] = defaultdict(list)
-        for folder in folders:
+        for folder in filter(None, folders):
             for path in folder.images:
                 self._exact.setdefault(path.name, path)
                 self._folded.setdefault(fold(path.name), path)
@@ -95,6 +96,14 @@ class PathIndex:
                     inside = inside.find_folder(part) if inside else None
                 if inside:
                     yield inside
+
+
+def remark_unused(
+    what: str, folders: Iterable[Folder | None], used: Set[Path], remarks: Remarks
+) -> None:
+    """Count the images of ``folders`` that are not among ``used``."""
+    for path in sorted({path for f in folders if f for path in f.images} - used):
+        remarks.count(what, str(path))
 
 
 def searched(folders: Iterable[Folder]) -> str:

@@ -48,7 +48,8 @@ def read_voc_xml(path: Path, remarks: Remarks, *, origin: int = 0) -> VocXml:
                 raise UserError(f"{where}: the object has no <name>; give it a class.")
             corners = _coordinates(element, where)
             box = parse_box(corners, where, remarks, size=size, origin=origin)
-            difficult = _is_true(element.findtext("difficult"))
+            flag = (element.findtext("difficult") or "").strip().lower()
+            difficult = flag in ("1", "true", "yes")
             if box is not None and not objects.add(name, box, difficult):
                 remarks.count("duplicate objects, removed", where)
     if size is None and objects.rows:
@@ -127,7 +128,3 @@ def _coordinates(element: Element, where: str) -> dict[str, str | None]:
     if box is None:
         raise UserError(f"{where}: the object has no <bndbox>; draw its box or remove it.")
     return {tag: box.findtext(tag) for tag in COORDINATES}
-
-
-def _is_true(text: str | None) -> bool:
-    return (text or "").strip().lower() in {"1", "true", "yes"}

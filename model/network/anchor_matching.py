@@ -34,13 +34,11 @@ class Objects(NamedTuple):
         # One padding row in every image, so that none may have any object.
         padding_box = boxes[0].new_ones(1, 4).cumsum(dim=1)
         padding_label = labels[0].new_full((1,), -1)
+        padded_boxes = [torch.cat([rows, padding_box]) for rows in boxes]
+        padded_labels = [torch.cat([rows, padding_label]) for rows in labels]
         return cls(
-            pad_sequence([torch.cat([b, padding_box]) for b in boxes], batch_first=True),
-            pad_sequence(
-                [torch.cat([rows, padding_label]) for rows in labels],
-                batch_first=True,
-                padding_value=-1,
-            ),
+            pad_sequence(padded_boxes, batch_first=True),
+            pad_sequence(padded_labels, batch_first=True, padding_value=-1),
         )
 
 

@@ -53,7 +53,7 @@ def find_backbone_weights(model_name: str, choice: str) -> BackboneWeights:
     if choice == "imagenet":
         return _imagenet(model_name)
     if choice != "auto":
-        return _from_file(Path(choice), choice)
+        return _from_file(Path(choice))
     url = imagenet_url(model_name)
     if cached_file(url).is_file() or is_reachable(url):
         try:
@@ -84,16 +84,19 @@ def cached_file(url: str) -> Path:
 def _imagenet(model_name: str) -> BackboneWeights:
     url = imagenet_url(model_name)
     path = cached_file(url)
+    # File names end in the first hexadecimal digits of their SHA-256, e.g. ``-355c32eb.pth``.
+    match = re.search(r"-([0-9a-f]{8,})\.pth$", path.name)
+    prefix = match.group(1) if match else ""
     try:
         if not path.is_file():
             path.parent.mkdir(parents=True, exist_ok=True)
-            torch.hub.download_url_to_file(url, str(path), hash_prefix=_hash_prefix(path))
+            torch.hub.download_url_to_file(url, str(path), hash_prefix=prefix)
     except (URLError, OSError, RuntimeError) as error:
         raise UserError(
             f"--backbone-weights imagenet: the weights of {model_name} cannot be downloaded from "
             f"{url} ({error}); put the file at {path}, or give --backbone-weights PATH or none."
         ) from error
-    if not _hash_fits(path):
+    if not hashlib.sha256(path.read_bytes()).hexdigest().startswith(prefix):
         raise UserError(
             f"--backbone-weights imagenet: {path} is damaged (its hash is not the one in its "
             "name); delete it to download it again."
@@ -101,13 +104,13 @@ def _imagenet(model_name: str) -> BackboneWeights:
     return BackboneWeights(_load_state(path, "--backbone-weights imagenet"), "ImageNet")
 
 
-def _from_file(path: Path, choice: str) -> BackboneWeights:
+def _from_file(path: Path) -> BackboneWeights:
     if not path.is_file():
         raise UserError(
-            f"--backbone-weights {choice}: no such file; give auto, imagenet, none or the "
-            "path of a state dict."
+            f"--backbone-weights {path}: no such file; give auto, imagenet, none or the path of a "
+            "state dict."
         )
-    return BackboneWeights(_load_state(path, f"--backbone-weights {choice}"), str(path))
+    return BackboneWeights(_load_state(path, f"--backbone-weights {path}"), str(path))
 
 
 def _load_state(path: Path, flag: str) -> dict[str, Tensor]:
@@ -142,17 +145,6 @@ def load_into(network: torch.nn.Module, weights: BackboneWeights, model_name: st
             "same model."
         )
     network.load_state_dict(weights.state, strict=False)
-
-
-def _hash_prefix(path: Path) -> str | None:
-    """File names end in the first hexadecimal digits of their SHA-256, e.g. ``-355c32eb.pth``."""
-    match = re.search(r"-([0-9a-f]{8,})\.pth$", path.name)
-    return match.group(1) if match else None
-
-
-def _hash_fits(path: Path) -> bool:
-    prefix = _hash_prefix(path)
-    return prefix is None or hashlib.sha256(path.read_bytes()).hexdigest().startswith(prefix)
 
 
 def is_reachable(url: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections import OrderedDict
 from contextlib import nullcontext
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Any
 
 import torch
@@ -35,23 +35,19 @@ class EfficientNetBody(nn.Module):
     def __init__(self, network: EfficientNet, trainable_layers: int | None = None) -> None:
         super().__init__()
         self.network = network
-        self._stage_ends = self._find_stage_ends()
-        taps = self._stage_ends[FIRST_TAPPED_STAGE - 1 :]
+        taps = self._find_stage_ends()[FIRST_TAPPED_STAGE - 1 :]
         self._tap_after = {end - 1: str(number) for number, end in enumerate(taps)}
-        self._layers = self._split_into_layers(taps)
-        trained = len(self._layers) if trainable_layers is None else trainable_layers
-        self._frozen = [m for layer in self._layers[: len(self._layers) - trained] for m in layer]
+        layers = self._split_into_layers(taps)
+        trained = len(layers) if trainable_layers is None else trainable_layers
+        self._frozen = [m for layer in layers[: len(layers) - trained] for m in layer]
         for module in self._frozen:
             module.requires_grad_(False)
         self.train()
 
     def _find_stage_ends(self) -> list[int]:
         """The index after the last block of each MBConv stage."""
-        ends, end = [], 0
-        for stage in self.network._blocks_args:
-            end += round_repeats(stage.num_repeat, self.network._global_params)
-            ends.append(end)
-        return ends
+        stages, parameters = self.network._blocks_args, self.network._global_params
+        return [*accumulate(round_repeats(s.num_repeat, parameters) for s in stages)]
 
     def _split_into_layers(self, taps: list[int]) -> list[list[nn.Module]]:
         net = self.network
@@ -147,13 +143,8 @@ def _folded(convolution: nn.Conv2d, norm: Any) -> tuple[nn.Conv2d, nn.Module]:
     """norm: batch norm, frozen or not. Returns a convolution that does both, and an identity."""
     both = copy.copy(convolution)
     both._parameters = dict(convolution._parameters)  # the original keeps its weights
+    statistics = norm.running_mean, norm.running_var, norm.eps
     both.weight, both.bias = fuse_conv_bn_weights(
-        convolution.weight,
-        convolution.bias,
-        norm.running_mean,
-        norm.running_var,
-        norm.eps,
-        norm.weight,
-        norm.bias,
+        convolution.weight, convolution.bias, *statistics, norm.weight, norm.bias
     )
     return both, nn.Identity()

@@ -11,9 +11,8 @@ class FrozenBatchNorm2d(TorchvisionFrozenBatchNorm2d):
     """Torchvision's frozen batch norm in one fused kernel that keeps autocast's dtype."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.batch_norm(
-            x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
-        )
+        mean, variance = self.running_mean, self.running_var
+        return F.batch_norm(x, mean, variance, self.weight, self.bias, eps=self.eps)
 
 
 def freeze_batch_norms(module: nn.Module) -> None:

@@ -39,22 +39,18 @@ class Float32Head(RetinaNetHead):
         rows, tiles = as_rows(x)
         scores, boxes = self.classification_head, self.regression_head
         layers = len(scores.conv) + 1
-        everywhere = [tiles] * (layers + 1)
-        needed = everywhere
+        needed = everywhere = [tiles] * (layers + 1)
         if anchors_with_box is not None:
-            needed = self._leading_to(anchors_with_box, tiles, layers)
+            per_location = boxes.bbox_reg.out_channels // 4
+            locations = anchors_with_box.view(-1, per_location).any(dim=1)
+            padded = torch.cat([locations, locations.new_zeros(1)])
+            needed = tiles.leading_to(padded, layers)
         logits = _tower(rows, everywhere, scores.conv, scores.cls_logits)
         offsets = _tower(rows, needed, boxes.conv, boxes.bbox_reg)
         return {
             "cls_logits": logits.view(len(x[0]), -1, scores.num_classes),
             "bbox_regression": offsets.view(len(x[0]), -1, 4),
         }
-
-    def _leading_to(self, anchors_with_box: Tensor, tiles: Tiles, layers: int) -> list[Tiles]:
-        """What the layers of the box tower have to compute."""
-        per_location = self.regression_head.bbox_reg.out_channels // 4
-        locations = anchors_with_box.view(-1, per_location).any(dim=1)
-        return tiles.leading_to(torch.cat([locations, locations.new_zeros(1)]), layers)
 
 
 def _tower(rows: Tensor, needed: list[Tiles], layers: Any, last: Any) -> Tensor:

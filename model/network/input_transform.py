@@ -56,7 +56,10 @@ class LongerSideTransform(GeneralizedRCNNTransform):
         image = unit_range(image)[None]
         image = F.interpolate(image, size=new, mode="bilinear", antialias=True)[0]
         if target is not None:
-            target = {**target, "boxes": _scaled_boxes(target["boxes"], old, new)}
+            down, across = new[0] / old[0], new[1] / old[1]
+            x1, y1, x2, y2 = target["boxes"].unbind(-1)
+            boxes = torch.stack([x1 * across, y1 * down, x2 * across, y2 * down], dim=-1)
+            target = {**target, "boxes": boxes}
         return image, target
 
     def _batch(self, images: Sequence[Tensor]) -> Tensor:
@@ -77,10 +80,3 @@ class LongerSideTransform(GeneralizedRCNNTransform):
 def unit_range(image: Tensor) -> Tensor:
     """image: uint8 or float in 0..1. Returns float in 0..1."""
     return image.float() / 255 if image.dtype == torch.uint8 else image
-
-
-def _scaled_boxes(boxes: Tensor, old: tuple[int, int], new: tuple[int, int]) -> Tensor:
-    """boxes: (N, 4), xyxy. Sizes are (height, width)."""
-    down, across = new[0] / old[0], new[1] / old[1]
-    x1, y1, x2, y2 = boxes.unbind(-1)
-    return torch.stack([x1 * across, y1 * down, x2 * across, y2 * down], dim=-1)

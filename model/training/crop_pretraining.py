@@ -99,7 +99,7 @@ class CropClassifier(pl.LightningModule):
     def forward(self, images: Tensor) -> Tensor:
         """images: float (B, 3, side, side) in 0..1. Returns logits (B, num_classes)."""
         maps = self.body((images - self.mean) / self.std)
-        deepest = list(maps.values())[-1]
+        *_, deepest = maps.values()
         return self.classifier(deepest.mean(dim=(2, 3)).float())
 
     def on_train_start(self) -> None:
@@ -125,11 +125,8 @@ class CropClassifier(pl.LightningModule):
         self.seconds = time.monotonic() - self._start
         if self.steps_done % LINE_EVERY == 0:
             values = self.trainer.callback_metrics
-            say(
-                "crops",
-                f"step {self.steps_done}  loss {float(values['crop_loss']):.3f}  "
-                f"accuracy {float(values['crop_accuracy']):.0%}",
-            )
+            loss, accuracy = float(values["crop_loss"]), float(values["crop_accuracy"])
+            say("crops", f"step {self.steps_done}  loss {loss:.3f}  accuracy {accuracy:.0%}")
         if self.budget.progress(self.steps_done, self.seconds) >= 1:
             self.trainer.should_stop = True
 
@@ -141,10 +138,7 @@ class CropClassifier(pl.LightningModule):
             return warmup_cosine(int(1000 * self.budget.progress(step, seconds)), 30, 1000)
 
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
-        }
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     @torch.no_grad()
     def accuracy(self, images: Tensor, labels: Tensor) -> float:

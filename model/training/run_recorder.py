@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from pathlib import Path
 from typing import Any
@@ -89,41 +88,36 @@ class RunRecorder(pl.Callback):
         row["images_per_second"] = self._images / seconds
         self.rows.append(row)
         write_metrics(self.rows, self.folder / METRICS_FILE)
-        mark = ""
-        if validated:
-            mark = self._keep_if_best(pl_module, row)
-            pl_module.metrics = None
+        mark = "  best so far" if validated and self._keep_if_best(pl_module, row) else ""
+        pl_module.metrics = None
         say("epoch", self._line(row, trainer.max_epochs or 0) + mark)
 
-    def _keep_if_best(self, module: DetectorModule, row: dict[str, Any]) -> str:
-        value = row["mAP"]
-        if self.best and not math.isnan(value) and value < self.best["mAP"]:
-            return ""
-        self.best = {"epoch": row["epoch"], **{name: row[name] for name in VALIDATION}}
+    def _keep_if_best(self, module: DetectorModule, row: dict[str, Any]) -> bool:
+        metrics = {name: row[name] for name in VALIDATION}
+        if self.best and row["mAP"] < self.best["mAP"]:  # no nan is smaller
+            return False
+        self.best = {"epoch": row["epoch"], **metrics}
         write_whole(
             {
                 "detector": self.description.as_plain(),
                 # On the CPU, so that it loads without a GPU.
                 "weights": {k: v.cpu() for k, v in module.detector.state_dict().items()},
                 "epoch": row["epoch"],
-                "metrics": {name: row[name] for name in VALIDATION},
+                "metrics": metrics,
                 "score_threshold": module.score_threshold,
                 "training": {**module.training_facts(), "loss": row["loss"]},
             },
             self.folder / BEST,
         )
-        return "  best so far"
+        return True
 
     def _line(self, row: dict[str, Any], epochs: int) -> str:
-        parts = [
-            f"{row['epoch']}/{epochs}",
-            f"loss {row['loss']:.3f} (class {row['loss_classification']:.3f}, "
-            f"box {row['loss_bbox_regression']:.3f})",
-        ]
+        validation = ""
         if "mAP" in row:
-            parts += [
-                f"val loss {row['val_loss']:.3f}",
-                f"mAP {show(row['mAP'])}  mAP50 {show(row['mAP50'])}",
-            ]
-        parts += [f"lr {row['learning_rate']:.1e}", f"{row['images_per_second']:.1f} images/s"]
-        return "  ".join(parts)
+            validation = f"val loss {row['val_loss']:.3f}  mAP {show(row['mAP'])}  "
+            validation += f"mAP50 {show(row['mAP50'])}  "
+        return (
+            f"{row['epoch']}/{epochs}  loss {row['loss']:.3f} (class "
+            f"{row['loss_classification']:.3f}, box {row['loss_bbox_regression']:.3f})  "
+            f"{validation}lr {row['learning_rate']:.1e}  {row['images_per_second']:.1f} images/s"
+        )

@@ -14,7 +14,6 @@ from torchvision import tv_tensors
 
 from data.augmentation import (
     FILL,
-    MIN_SIDE,
     MIN_VISIBLE,
     FittingScale,
     RandomCanvas,
@@ -28,7 +27,6 @@ SIZE = 64
 seeds = st.integers(0, 2**32)
 # (height, width); only a square can be rotated.
 canvases = st.sampled_from([(SIZE, SIZE), (64, 96), (96, 32)])
-sizes = st.tuples(st.integers(1, 150), st.integers(1, 150))
 several = settings(max_examples=60, deadline=None)
 
 
@@ -50,51 +48,6 @@ def filled(boxes: Any, height: int, width: int) -> Tensor:
     for left, top, right, bottom in boxes:
         image[:, top:bottom, left:right] = 255
     return image
-
-
-@st.composite
-def pictures(draw: st.DrawFn) -> tuple[Tensor, Target]:
-    """A noisy picture of any size with up to six objects, some reaching over its edge."""
-    height, width = draw(sizes)
-    count = draw(st.integers(0, 6))
-    boxes = []
-    for _ in range(count):
-        left, top = draw(st.floats(-5, width - 0.5)), draw(st.floats(-5, height - 0.5))
-        right = draw(st.floats(max(left, 0) + 0.1, width + 5))
-        bottom = draw(st.floats(max(top, 0) + 0.1, height + 5))
-        boxes.append([left, top, right, bottom])
-    image = torch.randint(0, 256, (3, height, width), dtype=torch.uint8)
-    return image, target_of(boxes, height, width)
-
-
-@several
-@given(pictures(), canvases, st.floats(1, 4), seeds, st.booleans())
-def test_objects_stay_in_the_canvas_and_none_is_invented_or_mixed_up(
-    picture: tuple[Tensor, Target],
-    canvas: tuple[int, int],
-    jitter: float,
-    seed: int,
-    turned: bool,
-) -> None:
-    torch.manual_seed(seed)
-    turned = turned and canvas[0] == canvas[1]
-    transform = TrainingTransform(canvas, scale_jitter=jitter, quarter_turns=turned)
-    image, target = transform(*picture)
-    assert type(image) is Tensor and image.dtype == torch.uint8
-    assert tuple(image.shape) == (3, *canvas)
-
-    boxes = target["boxes"]
-    assert isinstance(boxes, tv_tensors.BoundingBoxes) and boxes.dtype == torch.float32
-    assert boxes.canvas_size == canvas
-    assert (boxes >= 0).all() and (boxes <= torch.tensor([canvas[1], canvas[0]] * 2)).all()
-    assert (boxes[:, 2:] - boxes[:, :2] >= MIN_SIDE).all()
-
-    labels = target["labels"]
-    assert len(boxes) == len(labels) == len(target["difficult"])
-    assert labels.unique().numel() == len(labels)
-    assert set(labels.tolist()) <= set(picture[1]["labels"].tolist())
-    assert target["difficult"].tolist() == [label % 3 == 0 for label in labels.tolist()]
-    assert target["image_id"] == 17
 
 
 def bright_envelope(image: Tensor) -> Tensor:
@@ -123,25 +76,6 @@ def test_boxes_stay_tight_around_their_objects(
         assert (seen - stated).abs().max() <= 2, (seen, stated)
 
 
-def test_each_object_keeps_its_own_label_when_others_go() -> None:
-    """Five grey levels, one a label: the pixels inside a box say whose it is."""
-    boxes = [[20 * i, 10 * i, 20 * i + 18, 10 * i + 50] for i in range(5)]
-    image = torch.zeros(3, 110, 110, dtype=torch.uint8)
-    for label, (left, top, right, bottom) in enumerate(boxes, start=1):
-        image[:, top:bottom, left:right] = 50 * label
-    transform = TrainingTransform((SIZE, SIZE), quarter_turns=True).geometry
-    fewer = 0
-    for seed in range(60):
-        torch.manual_seed(seed)
-        moved, target = transform(tv_tensors.Image(image), target_of(boxes, 110, 110))
-        fewer += len(target["labels"]) < 5
-        for box, label in zip(target["boxes"].round().int(), target["labels"], strict=True):
-            left, top, right, bottom = box.tolist()
-            middle = moved[0, (top + bottom) // 2, (left + right) // 2]
-            assert abs(int(middle) - 50 * int(label)) <= 5
-    assert fewer > 5
-
-
 def test_an_image_without_objects_passes() -> None:
     image, target = TrainingTransform((SIZE, SIZE))(filled([], 50, 90), target_of([], 50, 90))
     assert tuple(image.shape) == (3, SIZE, SIZE) and tuple(target["boxes"].shape) == (0, 4)
@@ -149,27 +83,20 @@ def test_an_image_without_objects_passes() -> None:
     assert target["labels"].dtype == torch.int64 and target["difficult"].dtype == torch.bool
 
 
-@several
-@given(canvases, seeds)
+@pytest.mark.parametrize("canvas", [(SIZE, SIZE), (32, 96), (96, 32)])
 def test_a_box_mostly_cropped_away_is_removed_and_another_is_clipped(
-    canvas: tuple[int, int], seed: int
+    canvas: tuple[int, int],
 ) -> None:
-    box = [10, 20, 90, 60]
-    torch.manual_seed(seed)
-    image, target = RandomCanvas(canvas)(filled([box], 100, 100), target_of([box], 100, 100))
-    visible = int((image > 250).all(dim=0).sum()) / (80 * 40)
-    assert (visible >= MIN_VISIBLE) == (len(target["boxes"]) == 1)
-    if len(target["boxes"]):
-        assert torch.equal(bright_envelope(image), target["boxes"][0].int())
-
-
-def test_both_kinds_of_crop_occur() -> None:
-    kept = []
-    for seed in range(40):
+    box, kept = [0, 0, 60, 60], set()
+    for seed in range(60):
         torch.manual_seed(seed)
-        picture = filled([], 100, 100), target_of([[0, 0, 60, 60]], 100, 100)
-        kept.append(len(RandomCanvas((SIZE, SIZE))(*picture)[1]["boxes"]))
-    assert set(kept) == {0, 1}
+        image, target = RandomCanvas(canvas)(filled([box], 100, 100), target_of([box], 100, 100))
+        visible = int((image > 250).all(dim=0).sum()) / (60 * 60)
+        assert (visible >= MIN_VISIBLE) == (len(target["boxes"]) == 1)
+        if len(target["boxes"]):
+            assert torch.equal(bright_envelope(image), target["boxes"][0].int())
+        kept.add(len(target["boxes"]))
+    assert kept == {0, 1}
 
 
 def test_a_picture_smaller_than_the_canvas_lies_whole_and_anywhere_on_it() -> None:

@@ -12,9 +12,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from data.augmentation import FittingScale, TrainingTransform
+from data.augmentation import MIN_SIDE, FittingScale, TrainingTransform
 from data.dataset import Dataset, SampleKey, Target
 from data.loader import make_loader
 from tests.data.ramp_sets import (
@@ -56,11 +57,16 @@ def rows(dataset: Dataset, target: Target) -> dict[str, tuple[list[float], bool]
     return dict(zip(names, zip(boxes, flags, strict=True), strict=True))
 
 
-def assert_inside(image: Tensor, target: Target) -> None:
+def assert_inside(image: Tensor, target: Target, least: float = 0) -> None:
+    """least: pixels that each side of a box has."""
     height, width = image.shape[-2:]
+    assert type(image) is Tensor and image.dtype == torch.uint8
+    assert isinstance(target["boxes"], tv_tensors.BoundingBoxes)
+    assert target["boxes"].canvas_size == (height, width)
     boxes = target["boxes"].as_subclass(Tensor)
+    assert boxes.dtype == torch.float32
     assert (boxes >= 0).all() and (boxes <= torch.tensor([width, height] * 2)).all()
-    assert (boxes[:, :2] < boxes[:, 2:]).all()
+    assert (boxes[:, :2] < boxes[:, 2:]).all() and (boxes[:, 2:] - boxes[:, :2] >= least).all()
 
 
 def number_of(dataset: Dataset, key: SampleKey) -> int:
@@ -150,7 +156,8 @@ def test_augmentation_keeps_boxes_inside_and_each_with_its_own_label_and_flag(
     assert sorted(key.row for key, _, _ in lit) == list(range(len(drawn) + 1))
     for (key, image, target), (_, ramp, same) in zip(lit, plain, strict=True):
         picture = [*drawn, SURE][number_of(train, key)]
-        assert_inside(image, target)
+        assert_inside(image, target, MIN_SIDE)
+        assert tuple(image.shape) == (3, *scaling.canvas)
         assert target["image_id"] == key.row
         # Light and colour come last and move no box.
         objects = rows(train, target)

@@ -41,14 +41,10 @@ def test_an_item_is_a_uint8_image_and_a_target_that_belongs_to_it(cards: Dataset
 
 
 def test_an_image_without_objects_is_an_ordinary_sample(cards: Dataset) -> None:
-    sample, (_, target) = cards.sample(2), cards[2]
-    for boxes, labels, difficult in (
-        (sample.boxes, sample.labels, sample.difficult),
-        (target["boxes"], target["labels"], target["difficult"]),
-    ):
-        assert tuple(boxes.shape) == (0, 4) and boxes.dtype == torch.float32
-        assert tuple(labels.shape) == (0,) and labels.dtype == torch.int64
-        assert tuple(difficult.shape) == (0,) and difficult.dtype == torch.bool
+    for values in (vars(cards.sample(2)), cards[2][1]):
+        assert tuple(values["boxes"].shape) == (0, 4) and values["boxes"].dtype == torch.float32
+        assert values["labels"].shape == values["difficult"].shape == (0,)
+        assert values["labels"].dtype == torch.int64 and values["difficult"].dtype == torch.bool
 
 
 def test_boxes_of_any_number_type_become_float32(tmp_path: Path) -> None:

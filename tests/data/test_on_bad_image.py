@@ -23,11 +23,7 @@ class Opened(Exception):
 @pytest.mark.parametrize("launcher", [trainer, monitor])
 @pytest.mark.parametrize(
     ("flag", "remembered", "skips"),
-    [
-        (None, True, True),
-        ("fail", True, False),
-        ("skip", False, True),
-    ],
+    [(None, False, False), (None, True, True), ("fail", True, False), ("skip", False, True)],
 )
 def test_a_given_flag_wins_over_what_a_checkpoint_remembers(
     flag: str | None,

@@ -5,30 +5,20 @@ from pathlib import Path
 import pytest
 
 from data import open_dataset
-from data.dataset import DataSplits
 from data.play_card_dataset import PlayCardDataset
-from tests.data_sets import ACE, KING, csv_text, draw_image, refusal, write_cards, write_text
+from tests.data_sets import (
+    ACE,
+    KING,
+    csv_text,
+    draw_image,
+    refusal,
+    write_cards,
+    write_rows,
+    write_text,
+)
 
 TRAIN = {"a.jpg": [ACE, KING], "b.jpg": [KING]}
 TEST = {"c.jpg": [ACE]}
-HEADER = "filename,width,height,class,xmin,ymin,xmax,ymax"
-
-
-def write_rows(folder: Path, *rows: str, header: str = HEADER) -> None:
-    """A set whose training CSV has these rows."""
-    if not (folder / "test_labels.csv").exists():
-        write_cards(folder, TRAIN, TEST)
-    write_text(folder / "train_labels.csv", "\n".join([header, *rows]) + "\n")
-
-
-def opened(folder: Path, *rows: str, header: str = HEADER) -> DataSplits:
-    write_rows(folder, *rows, header=header)
-    return open_dataset(folder)
-
-
-def error(folder: Path, *rows: str, header: str = HEADER) -> str:
-    write_rows(folder, *rows, header=header)
-    return refusal(folder)
 
 
 def test_rows_of_one_image_are_one_record(tmp_path: Path) -> None:
@@ -44,19 +34,11 @@ def test_rows_of_one_image_are_one_record(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("csv_at", "images_at"),
     [
-        ("", "{split}"),
-        ("", ""),
-        ("", "play_cards"),
-        ("", "images"),
-        ("", "play_cards/{split}"),
-        ("", "Images/{split}"),
-        ("images", "images/{split}"),
-        ("play_cards", "play_cards"),
-        ("data", "images/{split}"),
-        ("data", "data/images"),
-        ("data", "{split}"),
+        ("", "{split}"), ("", ""), ("", "play_cards"), ("", "images"), ("", "play_cards/{split}"),
+        ("", "Images/{split}"), ("images", "images/{split}"), ("play_cards", "play_cards"),
+        ("data", "images/{split}"), ("data", "data/images"), ("data", "{split}"),
     ],
-)
+)  # fmt: skip
 def test_the_images_are_found_wherever_such_sets_keep_them(
     tmp_path: Path, csv_at: str, images_at: str
 ) -> None:
@@ -69,20 +51,17 @@ def test_the_images_are_found_wherever_such_sets_keep_them(
     assert (len(splits.train), len(splits.validation)) == (2, 1) and splits.notes == ()
 
 
-def test_an_image_of_both_splits_names_is_taken_from_its_own_split(tmp_path: Path) -> None:
-    splits = open_dataset(write_cards(tmp_path, TRAIN, {"a.jpg": [ACE]}))
-    assert splits.train.path(0).parent.name == "train"
-    assert splits.validation.path(0).parent.name == "test"
-
-
-def test_an_image_in_the_split_folder_comes_before_one_beside_the_csv(tmp_path: Path) -> None:
-    write_cards(tmp_path, TRAIN, TEST)
+def test_an_image_is_taken_from_the_folder_of_its_split(tmp_path: Path) -> None:
+    write_cards(tmp_path, TRAIN, {"a.jpg": [ACE]})
     draw_image(tmp_path / "a.jpg")
-    assert open_dataset(tmp_path).train.path(0) == tmp_path / "train" / "a.jpg"
+    splits = open_dataset(tmp_path)
+    assert splits.train.path(0) == tmp_path / "train" / "a.jpg"
+    assert splits.validation.path(0) == tmp_path / "test" / "a.jpg"
 
 
 def test_rows_that_disagree_about_their_image_are_counted(tmp_path: Path) -> None:
-    splits = opened(tmp_path, "a.jpg,64,48,ace,1,1,9,9", "x/A.jpg,48,64,king,1,1,9,9")
+    rows = ["a.jpg,64,48,ace,1,1,9,9", "x/A.jpg,48,64,king,1,1,9,9"]
+    splits = open_dataset(write_rows(tmp_path, *rows))
     assert splits.train.annotations[0].size == (64, 48)
     assert any("another image size" in n and ": 1 " in n for n in splits.notes)
     assert any("in another way" in n and ": 1 " in n for n in splits.notes)
@@ -90,8 +69,8 @@ def test_rows_that_disagree_about_their_image_are_counted(tmp_path: Path) -> Non
 
 def test_columns_are_found_by_header_and_size_is_optional(tmp_path: Path) -> None:
     header = "\ufeff YMAX ,xmax,Class, ymin,xmin,FileName"
-    splits = opened(tmp_path, " 30 , 20.5, ace ,6,4,a.jpg", "", ",,,,,", header=header)
-    record = splits.train.annotations[0]
+    write_rows(tmp_path, " 30 , 20.5, ace ,6,4,a.jpg", "", ",,,,,", header=header)
+    record = open_dataset(tmp_path).train.annotations[0]
     assert record.boxes.tolist() == [[4, 6, 20.5, 30]]
     assert record.names == ("ace",) and record.size == (64, 48)  # the image's
 
@@ -101,12 +80,6 @@ def test_the_semicolons_of_a_spreadsheet_are_read(tmp_path: Path, delimiter: str
     write_cards(tmp_path, TRAIN, TEST)
     write_text(tmp_path / "train_labels.csv", csv_text(TRAIN).replace(",", delimiter))
     assert len(open_dataset(tmp_path).train) == 2
-
-
-def test_a_row_without_class_and_box_is_an_image_without_objects(tmp_path: Path) -> None:
-    splits = opened(tmp_path, "a.jpg,64,48,ace,1,1,9,9", "b.jpg,64,48,,,,,")
-    assert splits.train.annotations[1].boxes.shape == (0, 4)
-    assert splits.train[1][1]["labels"].shape == (0,)
 
 
 @pytest.mark.parametrize(
@@ -122,7 +95,8 @@ def test_a_file_without_header_may_begin_with_images_without_objects(
     tmp_path: Path, negative: str, row: str, columns: str
 ) -> None:
     draw_image(tmp_path / "train" / "d.jpg")
-    splits = opened(tmp_path, negative.replace("a.jpg", "d.jpg"), row, header=negative)
+    write_rows(tmp_path, negative.replace("a.jpg", "d.jpg"), row, header=negative)
+    splits = open_dataset(tmp_path)
     assert [a.image_path.name for a in splits.train.annotations] == ["a.jpg", "d.jpg", "b.jpg"]
     assert splits.train.annotations[2].boxes.tolist() == [[4, 6, 20, 30]]
     assert any(f"no header; the columns are taken as {columns}" in n for n in splits.notes)
@@ -136,15 +110,8 @@ def test_a_file_of_images_without_objects_alone_needs_no_header_either(tmp_path:
 
 
 def test_a_title_above_the_header_is_not_taken_for_an_image(tmp_path: Path) -> None:
-    message = error(tmp_path, "filename,class,xmin,ymin,xmax,ymax", header="My cards,,,,,")
-    assert "line 1: no column filename" in message
-
-
-def test_duplicate_rows_are_removed_and_counted(tmp_path: Path) -> None:
-    row = "a.jpg,64,48,ace,1,1,9,9"
-    splits = opened(tmp_path, row, "b.jpg,64,48,king,1,1,9,9", row, row.replace("ace", "king"))
-    assert splits.train.annotations[0].names == ("ace", "king")
-    assert [n for n in splits.notes if n.startswith("duplicate rows, removed: 1 (e.g. ")]
+    write_rows(tmp_path, "filename,class,xmin,ymin,xmax,ymax", header="My cards,,,,,")
+    assert "line 1: no column filename" in refusal(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -164,23 +131,27 @@ def test_duplicate_rows_are_removed_and_counted(tmp_path: Path) -> None:
 def test_a_bad_row_is_an_error_with_file_line_and_value(
     tmp_path: Path, row: str, problem: str
 ) -> None:
-    message = error(tmp_path, "b.jpg,64,48,king,1,1,9,9", "", row)
+    message = refusal(write_rows(tmp_path, "b.jpg,64,48,king,1,1,9,9", "", row))
     assert "train_labels.csv, line 4" in message and problem in message
 
 
-def test_boxes_without_area_or_outside_are_dropped_and_their_image_stays(tmp_path: Path) -> None:
-    splits = opened(
-        tmp_path, "a.jpg,64,48,ace,5,5,5,9", "b.jpg,64,48,ace,1,1,9,9", "b.jpg,,,ace,70,1,90,9"
-    )
-    assert [len(a.names) for a in splits.train.annotations] == [0, 1]
+def test_duplicates_and_boxes_without_area_or_outside_are_dropped_and_their_image_stays(
+    tmp_path: Path,
+) -> None:
+    twice = "b.jpg,64,48,ace,1,1,9,9"
+    rows = ["a.jpg,64,48,ace,5,5,5,9", twice, "b.jpg,,,ace,70,1,90,9", twice]
+    splits = open_dataset(write_rows(tmp_path, *rows, twice.replace("ace", "king")))
+    assert [a.names for a in splits.train.annotations] == [(), ("ace", "king")]
     assert any("without area" in n and "line 2, 'ace'" in n for n in splits.notes)
     assert any("outside" in n and "b.jpg, 'ace' (70, 1, 90, 9)" in n for n in splits.notes)
+    assert any(n.startswith("duplicate rows, removed: 1 (e.g. ") for n in splits.notes)
 
 
 def test_a_missing_column_is_named(tmp_path: Path) -> None:
-    message = error(tmp_path, "a.jpg,ace,1,1,9", header="filename,label,xmin,ymin,xmax")
-    assert "line 1: no column class, ymax" in message
-    assert "more than once" in error(tmp_path, "", header="filename,class,xmin,ymin,xmax,ymax,xmin")
+    write_rows(tmp_path, "a.jpg,ace,1,1,9", header="filename,label,xmin,ymin,xmax")
+    assert "line 1: no column class, ymax" in refusal(tmp_path)
+    write_rows(tmp_path, header="filename,class,xmin,ymin,xmax,ymax,xmin")
+    assert "more than once" in refusal(tmp_path)
     write_text(tmp_path / "train_labels.csv", "\n\n")
     assert "the file is empty" in refusal(tmp_path)
 
@@ -201,12 +172,3 @@ def test_a_training_csv_alone_is_split_and_a_test_csv_alone_is_an_error(tmp_path
     (tmp_path / "unused.csv").rename(tmp_path / "test_labels.csv")
     (tmp_path / "train_labels.csv").unlink()
     assert "no train_labels.csv" in refusal(tmp_path)
-
-
-def test_the_real_photographs_are_playing_cards(cards_dir: Path) -> None:
-    splits = open_dataset(cards_dir)
-    assert splits.layout == "playing cards" and splits.notes == ()
-    assert splits.class_names == ("ace", "jack", "king", "nine", "queen", "ten")
-    sizes = [(len(s), sum(s.label_counts().values())) for s in (splits.train, splits.validation)]
-    assert sizes == [(296, 527), (67, 143)]
-    assert splits.train.annotations[0].names[:2] == ("queen", "queen")

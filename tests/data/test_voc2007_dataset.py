@@ -13,9 +13,7 @@ from tests.data_sets import (
     Thing,
     draw_image,
     refusal,
-    write_text,
     write_voc,
-    xml_text,
 )
 
 CAT: Thing = ("cat", 1, 1, 64, 48)
@@ -51,11 +49,6 @@ def test_a_folder_beside_the_years_is_not_mixed_into_them(tmp_path: Path) -> Non
     assert split_ids(tmp_path) == (IDS[:2], IDS[2:])
 
 
-def test_pixels_are_counted_from_one_in_the_files(tmp_path: Path) -> None:
-    splits = open_dataset(write_voc(tmp_path / "VOC2012", FOUR, ALL_LISTS))
-    assert splits.train.annotations[0].boxes.tolist() == [[0, 0, 64, 48]]
-
-
 def test_every_box_at_the_left_and_top_edge_is_kept_or_counted(tmp_path: Path) -> None:
     starts = [(-50, 10), (-50, 0), (-5, 0), (0, 0), (-5, 40), (0, 30), (1, 31)]
     things = [("cat", x, 5, right, 20) for x, right in starts]
@@ -75,12 +68,6 @@ def test_every_box_at_the_left_and_top_edge_is_kept_or_counted(tmp_path: Path) -
     for what, count in counted.items():
         assert any(n.startswith(f"{what}: {count} (e.g.") for n in splits.notes), splits.notes
     assert not any("by a pixel" in note for note in splits.notes)
-
-
-def test_difficult_is_kept(tmp_path: Path) -> None:
-    write_voc(tmp_path, FOUR, ALL_LISTS)
-    write_text(tmp_path / "Annotations" / "000001.xml", xml_text([CAT, DOG], difficult=[0, 1]))
-    assert open_dataset(tmp_path).train[0][1]["difficult"].tolist() == [False, True]
 
 
 def test_without_annotations_of_the_test_images_train_and_val_are_the_splits(
@@ -162,17 +149,18 @@ def test_a_set_with_its_own_classes_has_the_names_of_its_annotations(tmp_path: P
     assert any("'aec' (did you mean 'ace'?)" in note for note in splits.notes)
 
 
-def test_images_named_without_an_xml_are_listed(tmp_path: Path) -> None:
-    lists = {"train": [*IDS, *(f"lost{i:02}" for i in range(22))], "val": IDS[:1]}
-    write_voc(tmp_path, FOUR, lists)
-    message = refusal(tmp_path)
-    assert "22 image(s) of ImageSets without XML" in message and " and 2 more" in message
-
-
-def test_one_lost_test_annotation_is_an_error_and_not_another_split(tmp_path: Path) -> None:
-    write_voc(tmp_path, FOUR, {"trainval": IDS[:1], "test": [*IDS[1:], "lost"]})
-    message = refusal(tmp_path)
-    assert "without XML in" in message and ": lost" in message
+@pytest.mark.parametrize(
+    ("lists", "shown"),
+    [
+        ({"train": [*IDS, *(f"lost{i:02}" for i in range(22))], "val": IDS[:1]}, "and 2 more"),
+        ({"trainval": IDS[:1], "test": [*IDS[1:], "lost"]}, ": lost"),
+    ],
+)
+def test_listed_images_without_an_xml_are_an_error_and_not_another_split(
+    lists: dict[str, list[str]], shown: str, tmp_path: Path
+) -> None:
+    message = refusal(write_voc(tmp_path, FOUR, lists))
+    assert "image(s) of ImageSets without XML in" in message and shown in message
 
 
 def test_a_list_may_hold_flags_paths_and_extensions(tmp_path: Path) -> None:

@@ -20,24 +20,17 @@ def holds_only_a_docstring(path: Path) -> bool:
     return path.name == "__init__.py" and all(isinstance(node, ast.Expr) for node in body)
 
 
+def must_be_listed(path: Path) -> bool:
+    """The product's files with content, and the helpers directly under ``tests/``."""
+    if path.parts[0] == "tests":
+        return len(path.parts) == 2 and not path.name.startswith("test_")
+    return path.suffix != ".py" or not holds_only_a_docstring(path)
+
+
 def test_every_file_is_listed_once_and_every_listed_file_exists() -> None:
-    product = {
-        str(path)
-        for path in repository_files()
-        if path.parts[0] != "tests" and not (path.suffix == ".py" and holds_only_a_docstring(path))
-    }
     assert len(LISTED) == len(set(LISTED))
-    assert product - set(LISTED) == set()
+    assert {str(path) for path in repository_files() if must_be_listed(path)} - set(LISTED) == set()
     assert {path for path in LISTED if not (ROOT / path).is_file()} == set()
-
-
-def test_every_helper_of_the_tests_is_listed() -> None:
-    helpers = {
-        str(path)
-        for path in repository_files()
-        if path.parts[0] == "tests" and len(path.parts) == 2 and not path.name.startswith("test_")
-    }
-    assert helpers <= set(LISTED)
 
 
 def test_a_file_is_listed_under_its_folder() -> None:

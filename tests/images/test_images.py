@@ -23,9 +23,7 @@ def test_a_stored_picture_is_small_and_opaque(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", PICTURES)
-def test_a_stored_picture_is_the_size_of_the_drawn_one_which_is_the_same_each_time(
-    name: str,
-) -> None:
+def test_a_drawn_picture_is_the_same_each_time_and_of_the_size_of_the_stored_one(name: str) -> None:
     drawn = PICTURES[name]()
     assert drawn.tobytes() == PICTURES[name]().tobytes()
     with Image.open(FOLDER / name) as stored:
@@ -40,11 +38,7 @@ def test_the_drawn_boxes_are_labels_of_cards_inside_the_picture(
 ) -> None:
     calls: list[Any] = []
 
-    def remember(image: Image.Image, *rest: Any) -> Image.Image:
-        calls.append((image, *rest))
-        return image
-
-    monkeypatch.setattr(draw, "draw_boxes", remember)
+    monkeypatch.setattr(draw, "draw_boxes", lambda *each: calls.append(each) or each[0])
     assert make().size == size
     assert len(calls) == pictures
     for image, boxes, labels, captions in calls:
@@ -56,9 +50,6 @@ def test_the_drawn_boxes_are_labels_of_cards_inside_the_picture(
 
 
 def test_importing_the_script_draws_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object, **__: object) -> None:
-        raise AssertionError("a picture was saved")
-
-    monkeypatch.setattr(Image.Image, "save", refuse)
+    monkeypatch.setattr(Image.Image, "save", lambda *_, **__: pytest.fail("a picture was saved"))
     monkeypatch.delitem(sys.modules, "images.draw")
     runpy.run_module("images.draw", run_name="imported")

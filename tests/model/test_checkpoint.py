@@ -7,14 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import pytorch_lightning as pl
 import torch
 from torchvision.models.detection import RetinaNet
 
 from model import checkpoint
 from model.checkpoint import (
     FORMAT_VERSION,
-    Checkpoint,
     DetectorDescription,
     WholeCheckpointIO,
     load_checkpoint,
@@ -22,16 +20,15 @@ from model.checkpoint import (
     write_whole,
 )
 from model.lightning_trainer import DetectorModule
-from tests.small_models import SIDE, assert_same_detections, pictures, with_varied_outputs
-from utils.errors import UserError
-
-DESCRIPTION = DetectorDescription(
-    model_name="efficientnet-b0",
-    class_names=("ace", "king"),
-    image_size=SIDE,
-    anchor_scale=0.25,
-    data={"path": "/cards", "seed": 3},
+from tests.memory_data import quiet_trainer
+from tests.small_models import (
+    DESCRIPTION,
+    SIDE,
+    assert_same_detections,
+    pictures,
+    with_varied_outputs,
 )
+from utils.errors import UserError
 
 
 @pytest.fixture(scope="module")
@@ -43,12 +40,8 @@ def model() -> RetinaNet:
 @pytest.fixture(scope="module")
 def content(model: RetinaNet) -> dict[str, Any]:
     """Of a best.pth."""
-    return {
-        "detector": DESCRIPTION.as_plain(),
-        "weights": model.state_dict(),
-        "epoch": 4,
-        "metrics": {"mAP": 0.5},
-    }
+    plain, weights = DESCRIPTION.as_plain(), model.state_dict()
+    return {"detector": plain, "weights": weights, "epoch": 4, "metrics": {"mAP": 0.5}}
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +104,7 @@ def test_the_name_belongs_to_the_old_file_until_the_new_one_is_on_the_disk(
 
 
 def test_a_checkpoint_rebuilds_the_model_with_equal_outputs(saved: Path, model: RetinaNet) -> None:
+    assert torch.load(saved, weights_only=True)["detector"]["format"] == FORMAT_VERSION
     loaded = load_checkpoint(saved)
     assert loaded.description == DESCRIPTION
     assert (loaded.epoch, loaded.metrics) == (4, {"mAP": 0.5})
@@ -120,12 +114,6 @@ def test_a_checkpoint_rebuilds_the_model_with_equal_outputs(saved: Path, model: 
     images = pictures((64, 64), (90, 128))
     with torch.no_grad():
         assert_same_detections(rebuilt(images), model(images))
-
-
-def test_a_checkpoint_holds_plain_values_and_tensors_only(saved: Path) -> None:
-    content = torch.load(saved, weights_only=True)
-    assert content["detector"]["class_names"] == ["ace", "king"]
-    assert content["detector"]["format"] == FORMAT_VERSION
 
 
 def test_a_description_with_frozen_parts_rebuilds_them_without_a_warning(
@@ -138,11 +126,9 @@ def test_a_description_with_frozen_parts_rebuilds_them_without_a_warning(
     assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in model.modules())
     trainable = [p.requires_grad for p in model.backbone.body.parameters()]
     assert any(trainable) and not all(trainable) and len(recwarn) == 0
-    write_whole(
-        {"detector": description.as_plain(), "weights": model.state_dict()}, tmp_path / "a.pth"
-    )
-    rebuilt = load_checkpoint(tmp_path / "a.pth").build_model()
-    assert list(rebuilt.state_dict()) == list(model.state_dict())
+    path, weights = tmp_path / "a.pth", model.state_dict()
+    write_whole({"detector": description.as_plain(), "weights": weights}, path)
+    assert list(load_checkpoint(path).build_model().state_dict()) == list(weights)
 
 
 def test_weights_are_loaded_into_a_model_of_other_classes_without_the_class_layer(
@@ -170,17 +156,11 @@ def test_a_contradicting_flag_is_an_error_that_names_both_values(saved: Path) ->
         loaded.refuse_contradictions(model_name="efficientnet-b0", anchor_scale=0.5)
 
 
-# --- resuming ---
-
-
-def test_a_checkpoint_without_the_state_of_its_run_cannot_be_resumed(saved: Path) -> None:
+def test_only_a_run_with_a_state_and_epochs_left_can_be_resumed(
+    saved: Path, content: dict[str, Any], tmp_path: Path
+) -> None:
     with pytest.raises(UserError, match=f"--resume {saved}: .* last.pth"):
         refuse_to_resume(saved, epochs=9)
-
-
-def test_a_run_with_more_epochs_than_requested_is_refused_and_names_both(
-    content: dict[str, Any], tmp_path: Path
-) -> None:
     path = tmp_path / "last.pth"
     # Lightning counts epochs from 0.
     write_whole({**content, "epoch": 4, "optimizer_states": []}, path)
@@ -189,27 +169,16 @@ def test_a_run_with_more_epochs_than_requested_is_refused_and_names_both(
         refuse_to_resume(path, epochs=4)
 
 
-# --- last.pth, which Lightning writes ---
-
-
 def test_last_pth_holds_the_averaged_weights_as_best_pth_does(
     saved: Path, model: RetinaNet, tmp_path: Path
 ) -> None:
-    path = tmp_path / "last.pth"
-    module = DetectorModule(
-        DESCRIPTION.build(), DESCRIPTION.class_names, description=DESCRIPTION.as_plain()
-    )
+    path, names = tmp_path / "last.pth", DESCRIPTION.class_names
+    module = DetectorModule(DESCRIPTION.build(), names, description=DESCRIPTION.as_plain())
     module.detector.load_state_dict(model.state_dict())
-    trainer = pl.Trainer(
-        logger=False,
-        enable_checkpointing=False,
-        plugins=[WholeCheckpointIO()],
-        accelerator="cpu",
-    )
+    trainer = quiet_trainer(plugins=[WholeCheckpointIO()])
     trainer.strategy.connect(module)
     trainer.save_checkpoint(path)
     last, best = load_checkpoint(path), load_checkpoint(saved)
-    assert isinstance(last, Checkpoint)
     assert last.description == best.description
     assert list(last.weights) == list(best.weights)
     for name, tensor in best.weights.items():
@@ -218,23 +187,15 @@ def test_last_pth_holds_the_averaged_weights_as_best_pth_does(
     assert not any(name.startswith("average.module.") for name in kept), "stored twice"
 
 
-# --- the score threshold ---
-
-
 @pytest.mark.parametrize(
     "stored, requested, used",
     [(0.37, None, 0.37), (0.37, 0.8, 0.8), (0.37, 0.0, 0.0), (None, None, 0.5), (None, 0.2, 0.2)],
 )
 def test_the_threshold_is_the_requested_one_else_the_stored_else_one_half(
-    stored: float | None,
-    requested: float | None,
-    used: float,
-    content: dict[str, Any],
-    tmp_path: Path,
+    stored: float | None, requested: float | None, used: float, saved: Path, tmp_path: Path
 ) -> None:
-    write_whole({**content, "score_threshold": stored}, tmp_path / "best.pth")
+    assert load_checkpoint(saved).score_threshold is None, "as in files of older versions"
+    small = {"detector": DESCRIPTION.as_plain(), "weights": {}, "score_threshold": stored}
+    write_whole(small, tmp_path / "best.pth")
     loaded = load_checkpoint(tmp_path / "best.pth")
     assert loaded.threshold(requested) == used and loaded.score_threshold == stored
-    older = {name: value for name, value in content.items() if name != "score_threshold"}
-    write_whole(older, tmp_path / "best.pth")
-    assert load_checkpoint(tmp_path / "best.pth").score_threshold is None

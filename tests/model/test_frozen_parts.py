@@ -9,27 +9,18 @@ from torch import nn
 from torchvision.models import resnet50
 from torchvision.models.detection import RetinaNet
 
-from model.efficient_retinanet import (
-    get_efficient_retinanet,
-)
 from model.network.backbone_weights import BackboneWeights
 from model.network.frozen_batch_norm import FrozenBatchNorm2d, freeze_batch_norms
-from tests.small_models import (
-    SIDE,
-    build,
-    pictures,
-    target,
-)
+from tests.small_models import SIDE, build, pictures, target
 
-# The last block of each tapped stage.
-LAST_BLOCKS = {"efficientnet-b0": (4, 7, 10, 14, 15), "efficientnet-b4": (9, 15, 21, 29, 31)}
+B0 = "efficientnet-b0"
 
 
 @pytest.fixture(scope="module")
 def pretrained() -> BackboneWeights:
     """Stands in for ImageNet's weights of a b0."""
     torch.manual_seed(2)
-    network = EfficientNet.from_name("efficientnet-b0", image_size=None, include_top=False)
+    network = EfficientNet.from_name(B0, image_size=None, include_top=False)
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = None
@@ -38,30 +29,13 @@ def pretrained() -> BackboneWeights:
     return BackboneWeights(network.state_dict(), "a test")
 
 
-def with_layers(
-    weights: BackboneWeights, trainable: int | None, freeze_batch_norm: bool | None = None
-) -> RetinaNet:
-    return get_efficient_retinanet(
-        7,
-        trainable_backbone_layers=trainable,
-        backbone_weights=weights,
-        image_size=SIDE,
-        freeze_batch_norm=freeze_batch_norm,
-    )
-
-
-@pytest.fixture(scope="module")
-def b0() -> RetinaNet:
-    return build()
-
-
 @pytest.mark.parametrize("trainable", range(7))
 def test_trainable_layers_count_from_the_deepest(
     trainable: int, pretrained: BackboneWeights
 ) -> None:
-    network = with_layers(pretrained, trainable).backbone.body.network
-    last_blocks = LAST_BLOCKS["efficientnet-b0"]
-    first_trained_block = [16, 16, *(block + 1 for block in last_blocks[::-1][1:]), 0][trainable]
+    model = build(B0, trainable, backbone_weights=pretrained)
+    network = model.backbone.body.network
+    first_trained_block = (16, 16, 15, 11, 8, 5, 0)[trainable]
     for index, block in enumerate(network._blocks):
         flags = {p.requires_grad for p in block.parameters()}
         assert flags == {index >= first_trained_block}, index
@@ -75,7 +49,7 @@ def test_trainable_layers_of_a_resnet50_count_from_the_deepest(trainable: int) -
     network = resnet50(weights=None)
     network.fc = nn.Identity()
     weights = BackboneWeights(network.state_dict(), "a test")
-    model = get_efficient_retinanet(7, "resnet50", trainable, backbone_weights=weights)
+    model = build("resnet50", trainable, backbone_weights=weights)
     trained = {
         name.split(".")[0]
         for name, p in model.backbone.body.named_parameters()
@@ -87,10 +61,8 @@ def test_trainable_layers_of_a_resnet50_count_from_the_deepest(trainable: int) -
 def test_training_steps_leave_a_frozen_part_as_it_was_to_the_bit(
     pretrained: BackboneWeights,
 ) -> None:
-    model = with_layers(pretrained, 2, freeze_batch_norm=False)
-    model.train()
-    model.eval()
-    model.train()
+    model = build(B0, 2, backbone_weights=pretrained, freeze_batch_norm=False)
+    model.train().eval().train()
     before = {name: t.clone() for name, t in model.state_dict().items()}
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], 1e-3)
     for _ in range(2):
@@ -112,7 +84,7 @@ def test_a_frozen_body_in_training_knows_no_drop_connect(pretrained: BackboneWei
     images = torch.randn(4, 3, SIDE, SIDE)
 
     def passes_differ(trainable: int) -> bool:
-        body = with_layers(pretrained, trainable).train().backbone.body
+        body = build(B0, trainable, backbone_weights=pretrained).train().backbone.body
         with torch.no_grad():
             one, other = body(images)["5"], body(images)["5"]
         return not torch.equal(one, other)
@@ -128,17 +100,15 @@ def test_batch_norm_is_frozen_with_pretrained_weights_only(
     momenta = [m.momentum for m in b0.modules() if isinstance(m, nn.BatchNorm2d)]
     assert len(momenta) == 49
     assert all((1 - momentum) ** 50 < 0.01 for momentum in momenta), "follows within tens of steps"
-    model = with_layers(pretrained, None)
+    model = build(backbone_weights=pretrained)
     assert not any(isinstance(m, nn.BatchNorm2d) for m in model.modules())
     assert sum(isinstance(m, FrozenBatchNorm2d) for m in model.modules()) == 49
 
 
 def test_a_frozen_batch_norm_gives_what_the_other_gives_in_evaluation() -> None:
     norm = nn.BatchNorm2d(5, eps=1e-3)
-    nn.init.normal_(norm.weight)
-    nn.init.normal_(norm.bias)
-    norm.running_mean.normal_()
-    norm.running_var.uniform_(0.5, 2)
+    for values in norm.state_dict().values():
+        values.copy_(torch.rand(values.shape) + 0.5)
     network = nn.Sequential(nn.Conv2d(3, 5, 3), nn.Sequential(norm))
     images = torch.randn(2, 3, 9, 9)
     expected = network.eval()(images)

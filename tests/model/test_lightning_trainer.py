@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import math
 from dataclasses import dataclass, field
@@ -18,14 +19,11 @@ from torchvision.transforms import v2
 
 from data.dataset import Target
 from data.loader import make_loader
-from model.checkpoint import DetectorDescription, WholeCheckpointIO, load_checkpoint
-from model.lightning_trainer import (
-    DetectorModule,
-    NonFiniteLoss,
-)
+from model.checkpoint import WholeCheckpointIO, load_checkpoint
+from model.lightning_trainer import DetectorModule, NonFiniteLoss
 from model.training.recipe import Recipe
 from tests.memory_data import NAMES, PicturesInMemory, quiet_trainer
-from tests.small_models import SIDE, build
+from tests.small_models import DESCRIPTION, SIDE, build, pictures, target
 
 RECIPE = Recipe(learning_rate=1e-3, warmup_steps=2, seed=5)
 
@@ -35,9 +33,6 @@ def mirror_and_light(image: Tensor, target: Target) -> tuple[Tensor, Target]:
     change = v2.Compose([v2.RandomHorizontalFlip(), v2.ColorJitter(0.3, 0.3)])
     image, target = change(image, target)
     return image.as_subclass(Tensor), target
-
-
-# --- the recipe ---
 
 
 # --- three epochs, in one go and interrupted ---
@@ -76,9 +71,6 @@ class Run:
     last: Path
 
 
-DESCRIPTION = DetectorDescription("efficientnet-b0", NAMES, SIDE, anchor_scale=0.25)
-
-
 def run_epochs(
     folder: Path, *, stop_before: int | None = None, resume: Path | None = None, luck: int = 0
 ) -> Run:
@@ -86,12 +78,7 @@ def run_epochs(
     model = build().eval()
     torch.manual_seed(luck)
     train = PicturesInMemory([(48, 64), (64, 64), (70, 50), (90, 128), (40, 40), (64, 32)])
-    checkpoint = ModelCheckpoint(
-        dirpath=folder,
-        filename="last",
-        save_on_train_epoch_end=True,
-        enable_version_counter=False,
-    )
+    checkpoint = ModelCheckpoint(folder, "last", save_on_train_epoch_end=True)
     watch = Watch(stop_before)
     trainer = quiet_trainer(
         max_epochs=3,
@@ -102,27 +89,16 @@ def run_epochs(
     )
     module = DetectorModule(model, NAMES, RECIPE, DESCRIPTION.as_plain())
     loader = make_loader(train.with_transform(mirror_and_light), batch_size=4, shuffle=True, seed=3)
-    try:
-        trainer.fit(
-            module,
-            loader,
-            make_loader(train.subset([0, 1]), batch_size=2),
-            ckpt_path=str(resume) if resume else None,
-            weights_only=True,
-        )
-    except Interrupted:
-        assert stop_before is not None
+    validation = make_loader(train.subset([0, 1]), batch_size=2)
+    with contextlib.suppress(Interrupted):
+        trainer.fit(module, loader, validation, ckpt_path=resume, weights_only=True)
+        assert stop_before is None
     return Run(watch, module, folder / "last.ckpt")
 
 
 @pytest.fixture(scope="module")
 def in_one_go(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return run_epochs(tmp_path_factory.mktemp("in_one_go"))
-
-
-@pytest.fixture(scope="module")
-def interrupted(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return run_epochs(tmp_path_factory.mktemp("interrupted"), stop_before=2)
 
 
 def assert_equal_to_the_bit(one: Any, other: Any, path: str = "") -> None:
@@ -134,30 +110,26 @@ def assert_equal_to_the_bit(one: Any, other: Any, path: str = "") -> None:
         for key in one:
             assert_equal_to_the_bit(one[key], other[key], f"{path}.{key}")
     elif isinstance(one, (list, tuple)):
-        assert len(one) == len(other), path
-        for number, pair in enumerate(zip(one, other, strict=True)):
-            assert_equal_to_the_bit(*pair, f"{path}[{number}]")
+        assert_equal_to_the_bit(dict(enumerate(one)), dict(enumerate(other)), path)
     else:
         assert one == other, path
 
 
+@pytest.mark.slow
 def test_a_resumed_run_ends_with_the_bits_of_an_uninterrupted_one(
-    in_one_go: Run, interrupted: Run, tmp_path: Path
+    in_one_go: Run, tmp_path: Path
 ) -> None:
-    resumed = run_epochs(tmp_path, resume=interrupted.last, luck=99)
+    interrupted = run_epochs(tmp_path / "interrupted", stop_before=2)
+    resumed = run_epochs(tmp_path / "resumed", resume=interrupted.last, luck=99)
+    assert in_one_go.watch.modes == [(True, False)] * 6, "the model came in evaluation mode"
     assert resumed.watch.modes == [(True, False)] * 2, "one epoch was left, in training mode"
     epochs = [load_checkpoint(run.last).epoch for run in (interrupted, resumed, in_one_go)]
     assert epochs == [2, 3, 3]
-    one = torch.load(in_one_go.last, weights_only=True)
-    other = torch.load(resumed.last, weights_only=True)
+    one, other = (torch.load(run.last, weights_only=True) for run in (in_one_go, resumed))
     for part in ("state_dict", "weights", "optimizer_states", "lr_schedulers", "global_step"):
         assert_equal_to_the_bit(one[part], other[part], part)
     before = torch.load(interrupted.last, weights_only=True)["weights"]
     assert any(not torch.equal(t, before[n]) for n, t in other["weights"].items())
-
-
-def test_a_model_handed_over_in_evaluation_mode_trains_in_training_mode(in_one_go: Run) -> None:
-    assert in_one_go.watch.modes == [(True, False)] * 6
 
 
 def test_after_one_step_the_average_lies_between_start_and_model(in_one_go: Run) -> None:
@@ -192,9 +164,8 @@ def poisoned_batches() -> DataLoader:
     """Three good batches; the third holds a picture that is not finite."""
 
     def batch(*image_ids: int) -> tuple[list[Tensor], list[dict[str, Any]]]:
-        boxes, labels = torch.tensor([[4.0, 4.0, 40.0, 40.0]]), torch.tensor([1])
-        targets = [{"boxes": boxes, "labels": labels, "image_id": i} for i in image_ids]
-        return [torch.rand(3, SIDE, SIDE) for _ in image_ids], targets
+        targets = [{**target((4, 4, 40, 40)), "image_id": i} for i in image_ids]
+        return pictures(*[(SIDE, SIDE)] * len(image_ids)), targets
 
     batches = [batch(0, 1), batch(2, 3), batch(14, 25), batch(4, 5)]
     batches[2][0][1][0, 5, 5] = math.nan
@@ -217,12 +188,9 @@ def test_a_non_finite_loss_stops_before_its_step_and_names_the_images() -> None:
     assert set(error.value.losses) == {"classification", "bbox_regression"}
     assert trainer.global_step == 2
     assert len(states) == 3, "the last one is from before the poisoned batch"
-    for name, parameter in module.model.named_parameters():
-        assert torch.equal(parameter, states[-1][f"model.{name}"]), name
-        assert torch.isfinite(parameter).all(), name
-    for name, tensor in module.detector.state_dict().items():
-        assert torch.equal(tensor, states[-1][f"average.module.{name}"]), name
-        assert torch.isfinite(tensor).all(), name
+    kept = dict(module.model.named_parameters("model"))
+    for name, tensor in {**kept, **module.average.state_dict(prefix="average.")}.items():
+        assert torch.equal(tensor, states[-1][name]) and torch.isfinite(tensor).all(), name
 
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])

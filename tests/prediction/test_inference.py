@@ -19,7 +19,7 @@ from evaluation.metrics.results import Detections
 from prediction import inference
 from prediction.inference import Prediction, predict
 from tests.predicting import noise, saved
-from tests.small_models import build, enliven
+from tests.small_models import build, with_varied_outputs
 from utils.errors import UserError
 
 NAMES = ("ace", "king", "queen", "jack", "ten", "nine")
@@ -30,7 +30,7 @@ THRESHOLD = 0.5
 def model() -> RetinaNet:
     """Its scores lie apart: equal ones would come in any order."""
     torch.manual_seed(1)
-    model = enliven(build(score_thresh=0.01), spread=0.3)
+    model = with_varied_outputs(build(score_thresh=0.01), spread=0.3)
     with torch.no_grad():
         model.head.classification_head.cls_logits.weight.mul_(0.05)
     return model

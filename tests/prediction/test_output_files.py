@@ -19,7 +19,8 @@ from evaluation.metrics.results import Detections
 from prediction import output_files
 from prediction.inference import Prediction
 from prediction.output_files import Results, drawn_names
-from tests.predicting import NAMES, RESULTS, Run, fingerprint, noise, run, saved, write_checkpoint
+from tests.data_sets import snapshot
+from tests.predicting import NAMES, RESULTS, Run, noise, run, saved, write_checkpoint
 from utils.console import harmless
 
 THREE = Detections(np.ones((3, 4), np.float32), np.ones(3, np.float32), np.ones(3, np.int64))
@@ -143,11 +144,11 @@ def test_escapes_in_a_name_are_shown_and_not_obeyed(
 def test_a_second_prediction_gives_the_same_with_workers_and_batches_of_one(
     done: Run, photos: Path
 ) -> None:
-    before = fingerprint(photos)
+    before = snapshot(photos)
     checkpoint = done.folder.parent / "best.pth"
     again = run(checkpoint, photos, "--score-threshold", "0.05", "-w", "2", "--batch-size", "1")
     assert again.folder == done.folder.with_name("predict-my photos-2") and again.status == 1
-    assert fingerprint(photos) == before
+    assert snapshot(photos) == before
     assert (again.folder / "images.csv").read_bytes() == (done.folder / "images.csv").read_bytes()
     for one, other in zip(again.objects(), done.objects(), strict=True):
         for key in ("image_id", "category_id", "file_name"):

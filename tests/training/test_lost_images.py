@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
-from PIL import Image
 
 from data.crops import crop_objects
-from data.dataset import Annotation, Dataset, SampleKey
-from data.loader import collate_fn, make_loader
+from data.dataset import Dataset, SampleKey
+from data.loader import make_loader
 from evaluation.run_pictures import save_detections
 from model.lightning_trainer import DetectorModule, Recipe
+from tests.data_sets import annotation, photo
 from tests.image_results import result_from_tensors
-from tests.small_models import build, enliven
+from tests.memory_data import quiet_trainer
+from tests.small_models import build, with_varied_outputs
 from training.lost_images import LostImages
 from utils.errors import UserError
 
@@ -30,11 +30,8 @@ def dataset(tmp_path: Path) -> Dataset:
     records = []
     for row in range(COUNT):
         path = tmp_path / f"{row}.png"
-        pixels = np.random.default_rng(row).integers(0, 256, (64, 64, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(path)
-        boxes = np.array([[8, 8, 40, 44]], dtype=np.float32)
-        name = NAMES[row % 2]
-        records.append(Annotation(path, boxes, (name,), np.zeros(1, dtype=bool), (64, 64)))
+        photo(row, (64, 64)).save(path)
+        records.append(annotation(path, [(NAMES[row % 2], 8, 8, 40, 44)], (64, 64)))
     return Dataset(records, NAMES)
 
 
@@ -61,21 +58,9 @@ def fit(
 ) -> DetectorModule:
     validation = dataset.with_transform(None).subset(range(COUNT))
     module = DetectorModule(build(), NAMES, Recipe())
-    trainer = pl.Trainer(
-        accelerator="cpu",
-        max_epochs=epochs,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        callbacks=[Vandal([dataset.path(i) for i in lost]), LostImages()],
-    )
-    trainer.fit(
-        module,
-        make_loader(dataset, 2, workers=workers),
-        make_loader(validation, 2, workers=workers),
-    )
+    callbacks = [Vandal([dataset.path(i) for i in lost]), LostImages()]
+    trainer = quiet_trainer(max_epochs=epochs, callbacks=callbacks)
+    trainer.fit(module, *(make_loader(d, 2, workers=workers) for d in (dataset, validation)))
     return module
 
 
@@ -95,25 +80,18 @@ def test_a_run_goes_on_without_the_images_and_says_once_which(
 
 
 def test_where_most_images_are_gone_the_run_ends_in_a_line(dataset: Dataset) -> None:
-    with pytest.raises(
-        UserError, match=r"epoch 2: 3 (training|validation) images .*disk"
-    ) as caught:
+    words = r"epoch 2: 3 (training|validation) images .*disk"
+    with pytest.raises(UserError, match=words) as caught:
         fit(dataset, [1, 2, 3])
     assert "\n" not in str(caught.value)
 
 
 def validate(dataset: Dataset, lost: Sequence[int]) -> None:
     """As a monitor does."""
-    trainer = pl.Trainer(
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        callbacks=[LostImages()],
-    )
     for row in lost:
         dataset.path(row).unlink()
-    trainer.validate(DetectorModule(build(), NAMES), make_loader(dataset, 2), verbose=False)
+    trainer, loader = quiet_trainer(callbacks=[LostImages()]), make_loader(dataset, 2)
+    trainer.validate(DetectorModule(build(), NAMES), loader, verbose=False)
 
 
 def test_a_monitor_speaks_of_no_epoch(dataset: Dataset, capsys: pytest.CaptureFixture[str]) -> None:
@@ -155,17 +133,9 @@ def test_requested_by_its_number_a_missing_image_is_an_error(dataset: Dataset) -
         dataset[2]
 
 
-def test_a_batch_of_nothing_has_no_images_and_no_targets() -> None:
-    assert collate_fn([None, None]) == ([], [])
-
-
-def without(dataset: Dataset, row: int) -> Dataset:
-    dataset.path(row).unlink()
-    return dataset
-
-
 def test_crops_and_pictures_are_made_of_the_others(dataset: Dataset, tmp_path: Path) -> None:
-    crops = crop_objects(without(dataset, 2), 16)
+    dataset.path(2).unlink()
+    crops = crop_objects(dataset, 16)
     assert set(crops.image_ids.tolist()) == set(range(COUNT)) - {2}
     nothing = {"boxes": torch.zeros(0, 4), "scores": torch.zeros(0), "labels": torch.zeros(0)}
     results = [result_from_tensors(dataset[i][1], nothing) for i in range(2)]  # type: ignore
@@ -179,7 +149,7 @@ def test_crops_and_pictures_are_made_of_the_others(dataset: Dataset, tmp_path: P
 
 
 def test_the_module_passes_over_an_empty_batch(dataset: Dataset) -> None:
-    module = DetectorModule(enliven(build()), NAMES)
+    module = DetectorModule(with_varied_outputs(build()), NAMES)
     module.log = None  # type: ignore[assignment]  # there is no loss to show
     assert module.training_step(([], []), 0) is None
     assert module.validation_step(([], []), 0) is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 from pathlib import Path
@@ -25,18 +26,14 @@ TRAINING = {Command.TRAIN, Command.RESUME}
 def changed(value: Any, name: str) -> Any:
     """Another value of the field's type that its check accepts."""
     option = options()[name]
-    candidates = ("x", 128, 0.25, 1, 2, 3.5, 70.0, 77.0)
-    if isinstance(value, bool):
-        return not value
-    for other in candidates:
-        try:
-            if option.parse(str(other)) != value:
-                Config(**{name: option.parse(str(other))})
-                return option.parse(str(other))
-        except (ValueError, UserError):
-            continue
-    words = {"device": "cpu", "model": "resnet50", "precision": "fp32", "on_bad_image": "skip"}
-    return words[name]
+    words = ("no", "yes", "cpu", "resnet50", "fp32", "skip", "x")
+    for text in (*words, "128", "0.25", "1", "2", "70", "77"):
+        with contextlib.suppress(ValueError, UserError):
+            other = option.parse(text)
+            if other != value:
+                Config(**{name: other})
+                return other
+    raise AssertionError("no other value fits")
 
 
 def save_run(folder: Path, **values: Any) -> Config:
@@ -55,11 +52,6 @@ def test_the_defaults_pass_their_own_checks_and_parse_back_from_text() -> None:
         assert value is None or option.parse(str(value)) == value, name
 
 
-def test_every_field_has_an_option_with_help() -> None:
-    assert list(options()) == [field.name for field in dataclasses.fields(Config)]
-    assert all(option.help.strip() for option in options().values())
-
-
 def test_the_table_s_models_are_those_that_can_be_built() -> None:
     assert MODELS == MODEL_NAMES
 
@@ -72,11 +64,6 @@ def test_editing_the_default_in_the_table_is_enough(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(main, "Config", Edited)
     assert main.configure({"train": True})[1].epochs == 7
     assert "training images [default: 7]" in " ".join(main.make_parser().format_help().split())
-
-
-def test_a_config_cannot_be_changed() -> None:
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        Config().epochs = 3  # type: ignore[misc]
 
 
 @pytest.mark.parametrize(

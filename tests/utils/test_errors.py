@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from torch._utils import ExceptionWrapper
 from torch.utils.data import DataLoader, Dataset
 
 from utils.errors import UserError
@@ -29,12 +28,3 @@ def test_an_error_of_a_loader_process_arrives_as_its_own_line(error: type[UserEr
     with pytest.raises(error) as caught:
         next(iter(DataLoader(Failing(error), num_workers=1)))
     assert str(caught.value) == "a.jpg: cannot be read; replace it."
-
-
-def test_the_message_is_found_wherever_the_class_is_defined() -> None:
-    try:
-        raise MovedError("one line")
-    except MovedError:
-        wrapped = ExceptionWrapper(where="in DataLoader worker process 0")
-    with pytest.raises(MovedError, match="^one line$"):
-        wrapped.reraise()

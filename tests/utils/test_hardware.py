@@ -3,40 +3,33 @@
 from __future__ import annotations
 
 import pytest
-import pytorch_lightning as pl
 import torch
 
+from tests.memory_data import quiet_trainer
 from utils.errors import UserError
 from utils.hardware import Machine, bf16_speedup, choose_device, choose_precision
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
 
-@pytest.fixture
-def card(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> bool:
-    available = bool(request.param)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: available)
-    return available
-
-
-with_and_without = pytest.mark.parametrize("card", [True, False], indirect=True)
-
-
-@with_and_without
-def test_by_default_cuda_is_chosen_where_it_is_available(card: bool) -> None:
+@pytest.mark.parametrize("card", [True, False])
+def test_by_default_cuda_is_chosen_where_it_is_available(
+    card: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: card)
     assert choose_device(None) == (CUDA if card else CPU)
     assert choose_device("cpu") == CPU
     if card:
         assert choose_device("cuda") == CUDA
 
 
-@pytest.mark.parametrize("card", [False], indirect=True)
 @pytest.mark.parametrize(
     ("version", "reason"), [(None, "without CUDA"), ("13.0", "no usable card")]
 )
 def test_cuda_without_a_card_is_an_error_that_says_why(
-    card: bool, version: str | None, reason: str, monkeypatch: pytest.MonkeyPatch
+    version: str | None, reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.version, "cuda", version)
     with pytest.raises(UserError, match=f"^--device cuda: .*{reason}.*--device cpu"):
         choose_device("cuda")
@@ -100,14 +93,7 @@ def test_autocast_is_on_for_bf16_and_off_for_fp32(precision: str, dtype: torch.d
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_the_trainer_computes_on_the_machine(precision: str) -> None:
-    options = Machine.choose("cpu", precision).trainer_options()
-    trainer = pl.Trainer(
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        **options,
-    )
+    trainer = quiet_trainer(**Machine.choose("cpu", precision).trainer_options())
     assert trainer.strategy.root_device == CPU and trainer.num_devices == 1
     assert trainer.precision == {"fp32": "32-true", "bf16": "bf16-mixed"}[precision]
     assert Machine(CUDA, precision).trainer_options()["accelerator"] == "gpu"

@@ -20,7 +20,6 @@ from utils.visualisation import (
     image_grid,
 )
 
-several = settings(max_examples=40, deadline=None)
 NAN = float("nan")
 
 
@@ -43,6 +42,7 @@ def test_drawing_does_not_alter_the_picture(mode: str) -> None:
     drawn = draw_boxes(image, [[10, 40, 60, 80]], [1], ["ace 0.97"])
     assert drawn.mode == "RGB" and drawn.size == image.size
     assert image.tobytes() == before and changed(image.convert("RGB"), drawn).any()
+    assert not changed(image.convert("RGB"), draw_boxes(image, [], [], [])).any()
 
 
 def test_a_box_is_drawn_on_its_edges_in_its_class_s_colour() -> None:
@@ -58,7 +58,6 @@ def test_a_box_is_drawn_on_its_edges_in_its_class_s_colour() -> None:
 
 def test_neighbouring_classes_have_different_colours() -> None:
     assert len({colour_of(k) for k in range(1, len(COLOURS) + 1)}) == len(COLOURS)
-    assert all(colour_of(k) in COLOURS for k in range(1, 100))
 
 
 def test_the_caption_lies_above_its_box_or_inside_where_there_is_no_room() -> None:
@@ -77,11 +76,6 @@ def test_a_caption_stands_out_from_its_ground(colour: int) -> None:
     assert box.max() - box.min() > 100
 
 
-def test_without_boxes_the_picture_is_the_same() -> None:
-    image = grey()
-    assert not changed(image, draw_boxes(image, [], [], [])).any()
-
-
 def test_each_box_needs_a_label_and_a_caption() -> None:
     for labels, captions in (([], ["a"]), ([1], []), ([1, 2], ["a"])):
         with pytest.raises(ValueError):
@@ -90,7 +84,7 @@ def test_each_box_needs_a_label_and_a_caption() -> None:
 
 # A caption without ink that begins between two pixels.
 @example((1, 1), [(0.0, 0.0, 0.0, -1.999999999999993)], "")
-@several
+@settings(max_examples=40, deadline=None)
 @given(
     st.tuples(st.integers(1, 80), st.integers(1, 80)),
     st.lists(st.tuples(*[st.floats(-50, 150)] * 4), max_size=3),
@@ -111,16 +105,12 @@ def test_a_caption_at_the_right_border_is_moved_into_the_picture() -> None:
     assert columns[0] < 90 and columns[-1] >= 117
 
 
-def expected_size(across: int, down: int, side: int) -> tuple[int, int]:
-    return across * (2 * side + 3 * GAP), down * (side + CAPTION_HEIGHT + 2 * GAP)
-
-
 @pytest.mark.parametrize(
     ("pairs", "across", "down"), [(0, 1, 1), (1, 1, 1), (2, 2, 1), (3, 3, 1), (4, 3, 2), (12, 3, 4)]
 )
 def test_a_grid_is_as_large_as_its_pairs_need(pairs: int, across: int, down: int) -> None:
     grid = image_grid([(grey(90, 90), grey(90, 90))] * pairs, ("truth", "detections"), side=50)
-    assert grid.size == expected_size(across, down, 50)
+    assert grid.size == (across * (2 * 50 + 3 * GAP), down * (50 + CAPTION_HEIGHT + 2 * GAP))
 
 
 def test_every_picture_of_a_grid_is_whole_and_in_its_place() -> None:

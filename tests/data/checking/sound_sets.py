@@ -87,13 +87,16 @@ def raw(file: str, content: str | bytes) -> Change:
     return lambda folder: (folder / file).write_bytes(content)
 
 
-def edited(file: str, old: str, new: str, count: int = -1) -> Change:
-    def change(folder: Path) -> None:
-        text = (folder / file).read_text()
-        assert old in text
-        (folder / file).write_text(text.replace(old, new, count))
+def rewritten(file: str, new: Callable[[bytes], bytes]) -> Change:
+    return lambda folder: (folder / file).write_bytes(new((folder / file).read_bytes()))
 
-    return change
+
+def edited(file: str, old: str, new: str, count: int = -1) -> Change:
+    def change(raw: bytes) -> bytes:
+        assert old in raw.decode()
+        return raw.decode().replace(old, new, count).encode()
+
+    return rewritten(file, change)
 
 
 def without(*files: str) -> Change:
@@ -115,12 +118,7 @@ def copied(file: str, to: str) -> Change:
 
 def cut(file: str) -> Change:
     """The first half of a file."""
-
-    def change(folder: Path) -> None:
-        whole = (folder / file).read_bytes()
-        (folder / file).write_bytes(whole[: len(whole) // 2])
-
-    return change
+    return rewritten(file, lambda whole: whole[: len(whole) // 2])
 
 
 def rotated(file: str, orientation: int, size: tuple[int, int]) -> Change:
@@ -133,21 +131,17 @@ def rotated(file: str, orientation: int, size: tuple[int, int]) -> Change:
     return change
 
 
-def lines_of(file: str, choose: Callable[[list[str]], list[str]]) -> Change:
-    def change(folder: Path) -> None:
-        lines = (folder / file).read_text().splitlines(keepends=True)
-        (folder / file).write_text("".join(choose(lines)))
-
-    return change
+def lines_of(file: str, choose: Callable[[list[bytes]], list[bytes]]) -> Change:
+    return rewritten(file, lambda raw: b"".join(choose(raw.splitlines(keepends=True))))
 
 
 def coco_rows(*rows: dict[str, Any]) -> Change:
     """More annotations in the JSON; of a row what is not given is in order."""
     sound = {"image_id": 7, "category_id": 1, "bbox": [1, 1, 2, 2]}
 
-    def change(folder: Path) -> None:
-        content = json.loads((folder / "annotations.json").read_text())
+    def change(raw: bytes) -> bytes:
+        content = json.loads(raw)
         content["annotations"] += [{**sound, "id": i, **row} for i, row in enumerate(rows)]
-        write_json(folder / "annotations.json", content)
+        return json.dumps(content).encode()
 
-    return change
+    return rewritten("annotations.json", change)

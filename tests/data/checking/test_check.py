@@ -18,6 +18,7 @@ from data.checking.check import Check, check_dataset
 from tests.data.checking.broken_sets import CASES, DAMAGED, INVERTED, SLIGHTLY_OUTSIDE, Case
 from tests.data.checking.sound_sets import cards, charlotte, coco, picture, voc
 from tests.data_sets import SIZE, refusal, snapshot, write_text, xml_text
+from tests.fuzz import check_sample
 
 
 @pytest.fixture(params=CASES, ids=[c.name for c in CASES])
@@ -49,11 +50,7 @@ def test_what_is_wrong_is_shown_and_training_starts_with_whole_samples_or_refuse
     splits = open_dataset(folder)
     for split in (splits.train, splits.validation):
         for row in range(len(split)):
-            image, target = split[row]  # type: ignore[misc]
-            boxes = target["boxes"]
-            assert len(boxes) == len(target["labels"])
-            assert (boxes[:, 2:] > boxes[:, :2]).all() and (boxes >= 0).all()
-            assert (boxes[:, 2] <= image.shape[2]).all() and (boxes[:, 3] <= image.shape[1]).all()
+            check_sample(split, row)
 
 
 @pytest.mark.parametrize("base", [charlotte, cards, voc, coco])
@@ -150,50 +147,26 @@ def odd_splits(folder: Path) -> Path:
     return folder
 
 
-def test_the_report_holds_every_number_of_the_splits(
+def test_the_report_and_the_tables_hold_every_number_of_the_splits(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     report = tmp_path / "report.json"
     folder = odd_splits(tmp_path / "data")
-    assert run(capsys, "-p", str(folder), "--check-report", str(report))[0] == 0
+    status, out, _ = run(capsys, "-p", str(folder), "--check-report", str(report))
+    assert status == 0
     content = json.loads(report.read_text())
     training, validation = content["splits"]
     assert training == {
-        "name": "training",
-        "images": 3,
-        "empty": 1,
-        "objects": 2,
-        "difficult": 1,
-        "classes": 2,
-        "sizes": [[64, 48, 2], [80, 60, 1]],
-        "object_side": 25.0,
+        **{"name": "training", "images": 3, "empty": 1, "objects": 2, "difficult": 1, "classes": 2},
+        **{"sizes": [[64, 48, 2], [80, 60, 1]], "object_side": 25.0},
     }
     assert validation == {
-        **training,
-        "name": "validation",
-        **{"images": 1, "empty": 0, "objects": 1, "classes": 1},
-        "sizes": [[64, 48, 1]],
-        "object_side": 40.0,
+        **{"name": "validation", "images": 1, "empty": 0, "objects": 1, "difficult": 1},
+        **{"classes": 1, "sizes": [[64, 48, 1]], "object_side": 40.0},
     }
     ace, king = {"training": 1, "validation": 0}, {"training": 1, "validation": 1}
     assert content["classes"] == {"ace": ace, "king": king}
     assert content["problems"] == []
-
-
-def test_notes_are_in_the_report_with_all_their_places(tmp_path: Path) -> None:
-    folder = cards(tmp_path)
-    for name in "acd":
-        (folder / "train" / f"{name}.jpg").write_bytes((folder / "train" / "b.jpg").read_bytes())
-    (note,) = check_dataset(folder).as_plain()["notes"]
-    assert note["what"] == "images that are in the training split twice"
-    assert (note["severity"], note["refused"]) == ("note", False)
-    assert note["count"] == len(note["places"]) == 3
-
-
-def test_the_tables_show_every_number_of_the_splits(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    out = run(capsys, "-p", str(odd_splits(tmp_path)))[1]
     cells = [line.split("\u2502")[1:-1] for line in out.splitlines() if line.startswith("\u2502")]
     table = {row[0].strip(): tuple(cell.strip() for cell in row[1:]) for row in cells}
     assert table == {
@@ -207,6 +180,16 @@ def test_the_tables_show_every_number_of_the_splits(
         "ace": ("1", "0"),
         "king": ("1", "1"),
     }
+
+
+def test_notes_are_in_the_report_with_all_their_places(tmp_path: Path) -> None:
+    folder = cards(tmp_path)
+    for name in "acd":
+        (folder / "train" / f"{name}.jpg").write_bytes((folder / "train" / "b.jpg").read_bytes())
+    (note,) = check_dataset(folder).as_plain()["notes"]
+    assert note["what"] == "images that are in the training split twice"
+    assert (note["severity"], note["refused"]) == ("note", False)
+    assert note["count"] == len(note["places"]) == 3
 
 
 def test_a_split_without_objects_has_no_object_size(
@@ -277,3 +260,4 @@ def test_the_real_cards_are_clean(cards_dir: Path) -> None:
     check = check_dataset(cards_dir)
     assert check.verdict == "clean", lines(check)
     assert [(s.images, s.objects) for s in check.splits] == [(296, 527), (67, 143)]
+    assert list(check.classes) == ["ace", "jack", "king", "nine", "queen", "ten"]

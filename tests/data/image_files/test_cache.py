@@ -14,11 +14,11 @@ from PIL import Image
 
 from data import open_dataset
 from data.augmentation import TrainingTransform
-from data.dataset import Batch, Dataset, DataSplits
+from data.dataset import Dataset, DataSplits
 from data.image_files.cache import ImageCache, bytes_in_memory
 from data.loader import make_loader
 from data.source import keep_decoded
-from tests.data_sets import ACE, KING, SIZE, save_oriented, write_cards
+from tests.data_sets import ACE, KING, SIZE, comparable, save_oriented, write_cards
 from utils import hardware
 from utils.errors import UserError
 from utils.hardware import available_memory
@@ -43,23 +43,8 @@ def splits(folder: Path) -> DataSplits:
     return open_dataset(folder)
 
 
-def epoch(dataset: Dataset, workers: int = 0) -> list[Batch]:
-    return list(make_loader(dataset, 2, workers=workers))
-
-
-def are_equal(batches: list[Batch], expected: list[Batch]) -> bool:
-    pairs = [
-        (a, b)
-        for one, other in zip(batches, expected, strict=True)
-        for a, b in zip(zip(*one, strict=True), zip(*other, strict=True), strict=True)
-    ]
-    return len(pairs) == sum(len(images) for images, _ in expected) and all(
-        torch.equal(image, twin)
-        and target.keys() == truth.keys()
-        and target["boxes"].tolist() == truth["boxes"].tolist()
-        and target["labels"].tolist() == truth["labels"].tolist()
-        for (image, target), (twin, truth) in pairs
-    )
+def epoch(dataset: Dataset, workers: int = 0) -> list[tuple]:
+    return comparable(make_loader(dataset, 2, workers=workers))
 
 
 @pytest.mark.parametrize("transform", [None, TrainingTransform((64, 64))], ids=["plain", "random"])
@@ -69,7 +54,7 @@ def test_items_with_and_without_cache_are_the_same(
     plain = splits.train.with_transform(transform)
     kept = splits.train.cached().with_transform(transform)
     for _ in range(2):
-        assert are_equal(epoch(kept), epoch(plain))
+        assert epoch(kept) == epoch(plain)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -80,8 +65,8 @@ def test_a_file_is_read_once_by_all_processes_together(
     expected = epoch(plain)
     epoch(kept, workers)
     shutil.rmtree(folder / "train")
-    assert are_equal(epoch(kept, workers), expected)
-    assert are_equal(epoch(kept), expected)
+    assert epoch(kept, workers) == expected
+    assert epoch(kept) == expected
     assert epoch(plain) == [([], []), ([], []), ([], [])]
 
 
@@ -150,7 +135,7 @@ def test_images_that_fit_are_kept_for_both_splits(splits: DataSplits, folder: Pa
     subset = kept.train.subset([1, 1, 2])
     expected = epoch(subset)
     shutil.rmtree(folder / "train")
-    assert are_equal(epoch(subset), expected)
+    assert epoch(subset) == expected
 
 
 def test_where_images_cannot_be_kept_they_are_decoded_each_time_and_the_user_is_informed(

@@ -27,14 +27,6 @@ def read(
     return file.objects.annotation(tmp_path / "a.jpg")
 
 
-def error(tmp_path: Path, text: str | bytes) -> str:
-    with pytest.raises(UserError) as caught:
-        read(tmp_path, text)
-    message = str(caught.value)
-    assert "\n" not in message and "a.xml" in message
-    return message
-
-
 def box_of(
     *values: object, size: tuple[int, int] | None = None, origin: int = 0
 ) -> tuple[Box | None, tuple[str, ...]]:
@@ -58,12 +50,6 @@ def test_boxes_names_flags_and_size_come_back_together(tmp_path: Path) -> None:
     assert read_voc_xml(tmp_path / "a.xml", Remarks()).filename == "a.jpg"
 
 
-def test_a_file_without_objects_has_boxes_of_shape_0_4(tmp_path: Path) -> None:
-    record = read(tmp_path, xml_text([]))
-    assert record.boxes.shape == (0, 4) and record.difficult.shape == (0,)
-    assert record.boxes.dtype == np.float32 and record.difficult.dtype == bool
-
-
 def test_coordinates_are_read_by_tag_whatever_their_order_and_keep_decimals(
     tmp_path: Path,
 ) -> None:
@@ -78,24 +64,26 @@ def test_parts_of_an_object_are_not_objects(tmp_path: Path) -> None:
     assert record.names == ("ace",)
 
 
-def test_voc_counts_pixels_from_one_and_the_whole_image_is_the_whole_box(tmp_path: Path) -> None:
-    whole = xml_text([("ace", 1, 1, 64, 48)])
-    assert read(tmp_path, whole, origin=1).boxes.tolist() == [[0, 0, 64, 48]]
-    assert read(tmp_path, whole, origin=0).boxes.tolist() == [[1, 1, 64, 48]]
-
-
-def test_a_voc_box_that_counts_from_zero_is_clamped_and_one_pixel_has_area() -> None:
-    assert box_of(0, 0, 10, 10, origin=1) == ((0, 0, 10, 10), ())
-    assert box_of(5, 5, 5, 5, origin=1) == ((4, 4, 5, 5), ())
-
-
-@pytest.mark.parametrize("origin", [0, 1])
-def test_a_box_over_the_left_or_top_edge_is_left_to_the_check_of_boxes(origin: int) -> None:
-    box, lines = box_of(-50, -3, 10, 10, origin=origin)
-    assert box == (-50 - origin, -3 - origin, 10, 10) and lines == ()
-    assert box_of(-5, 1, 0, 9, origin=origin)[0] is not None
-    box, (line,) = box_of(0, 1, 0, 9, origin=origin)
-    assert box is None and "boxes without area, dropped: 1" in line
+@pytest.mark.parametrize(
+    ("corners", "origin", "box"),
+    [
+        ((0, 0, 10, 10), 1, (0, 0, 10, 10)),  # counted from zero although it is VOC
+        ((5, 5, 5, 5), 1, (4, 4, 5, 5)),
+        ((-50, -3, 70, 50), 0, (-50, -3, 70, 50)),
+        ((-50, -3, 70, 50), 1, (-51, -4, 70, 50)),
+        ((-5, 1, 0, 9), 0, (-5, 1, 0, 9)),
+        ((5, 5, 5, 20), 0, None),
+        ((100.0000001, 5, 100.0000002, 20), 0, None),  # the same as float32
+        ((0, 1, 0, 9), 0, None),
+        ((0, 1, 0, 9), 1, None),
+    ],
+)
+def test_a_box_without_area_is_dropped_and_counted_and_one_over_the_edge_left_as_it_is(
+    corners: tuple[float, ...], origin: int, box: Box | None
+) -> None:
+    read, lines = box_of(*corners, size=(64, 48), origin=origin)
+    dropped = ("boxes without area, dropped: 1 (e.g. a.xml, object 1 'ace')",)
+    assert read == box and lines == (() if box else dropped)
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "latin-1"])
@@ -131,7 +119,10 @@ BOMB = '<!DOCTYPE a [<!ENTITY e "ace">]>' + xml_text([ACE]).replace(">ace<", ">&
 def test_what_is_wrong_is_a_user_error_with_file_and_object(
     text: str | bytes, problem: str, tmp_path: Path
 ) -> None:
-    assert problem in error(tmp_path, text)
+    with pytest.raises(UserError) as caught:
+        read(tmp_path, text)
+    message = str(caught.value)
+    assert problem in message and "\n" not in message and "a.xml" in message
 
 
 def test_the_likely_cause_of_inverted_corners_is_named() -> None:
@@ -153,17 +144,6 @@ def test_a_missing_or_non_finite_coordinate_is_an_error_that_names_it(value: str
 def test_a_number_that_is_no_pixel_is_shown_as_it_is_written(value: float) -> None:
     with pytest.raises(UserError, match=f"ymin is '{value!r}'; expected a finite number"):
         make_box([1, value, 5, 9], "a.json", Remarks())
-
-
-def test_a_box_without_area_is_dropped_and_counted() -> None:
-    box, lines = box_of(5, 5, 5, 20)
-    assert box is None and lines == ("boxes without area, dropped: 1 (e.g. a.xml, object 1 'ace')",)
-    # Distinct as written, the same as float32.
-    assert box_of(100.0000001, 5, 100.0000002, 20)[0] is None
-
-
-def test_a_box_over_the_edge_is_kept_as_it_is() -> None:
-    assert box_of(-2, -3, 70, 50, size=(64, 48)) == ((-2, -3, 70, 50), ())
 
 
 @pytest.mark.parametrize("size", [(0, 0), ("", ""), ("x", 48)])
@@ -189,37 +169,28 @@ def matched(tmp_path: Path, remarks: Remarks | None = None) -> dict[str, str]:
     return {Path(r.source).name: r.image_path.name for r in records}
 
 
-def test_the_stem_of_the_file_counts_more_than_the_name_it_states(tmp_path: Path) -> None:
-    for name in ("a.JPG", "b.png"):
-        draw_image(tmp_path / name)
-    write_text(tmp_path / "a.xml", xml_text([ACE], "b.png"))
-    write_text(tmp_path / "b.xml", xml_text([ACE], "b.png"))
-    assert matched(tmp_path) == {"a.xml": "a.JPG", "b.xml": "b.png"}
-
-
 @pytest.mark.parametrize(
-    ("stated", "image"),
+    ("images", "stated", "expected"),
     [
-        ("C:\\x\\Photo.JPG", "photo.png"),
-        ("/home/me/photo.jpg", "photo.png"),
-        ("PHOTO", "photo.png"),
-        ("photo.bmp", "photo.png"),
-        ("d\u00e9j\u00e0.jpg", "de\u0301ja\u0300.jpg"),  # composed, and decomposed as in macOS
+        # The stem of the file counts more than the name it states, which decides between two.
+        (["a.JPG", "b.png"], {"a": "b.png", "b": "b.png"}, {"a.xml": "a.JPG", "b.xml": "b.png"}),
+        (["a.jpg", "a.png"], {"a": "a.png"}, {"a.xml": "a.png"}),
+        # The name counts without path, case and extension.
+        (["photo.png"], {"b": "C:\\x\\Photo.JPG"}, {"b.xml": "photo.png"}),
+        (["photo.png"], {"b": "/home/me/photo.jpg"}, {"b.xml": "photo.png"}),
+        (["photo.png"], {"b": "PHOTO"}, {"b.xml": "photo.png"}),
+        # Composed, and decomposed as in macOS.
+        (["de\u0301ja\u0300.jpg"], {"b": "d\u00e9j\u00e0.jpg"}, {"b.xml": "de\u0301ja\u0300.jpg"}),
     ],
 )
-def test_the_stated_name_is_matched_without_path_case_extension_and_composition(
-    tmp_path: Path, stated: str, image: str
+def test_an_image_is_matched_by_the_stem_of_the_file_and_the_name_it_states(
+    tmp_path: Path, images: list[str], stated: dict[str, str], expected: dict[str, str]
 ) -> None:
-    draw_image(tmp_path / image)
-    write_text(tmp_path / "renamed.xml", xml_text([ACE], stated))
-    assert matched(tmp_path) == {"renamed.xml": image}
-
-
-def test_of_two_images_with_the_stem_the_stated_one_is_taken(tmp_path: Path) -> None:
-    for name in ("a.jpg", "a.png"):
+    for name in images:
         draw_image(tmp_path / name)
-    write_text(tmp_path / "a.xml", xml_text([ACE], "a.png"))
-    assert matched(tmp_path) == {"a.xml": "a.png"}
+    for stem, name in stated.items():
+        write_text(tmp_path / f"{stem}.xml", xml_text([ACE], name))
+    assert matched(tmp_path) == expected
 
 
 def test_an_image_is_not_given_to_two_files(tmp_path: Path) -> None:

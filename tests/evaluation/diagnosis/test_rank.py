@@ -50,10 +50,7 @@ def test_a_rare_class_is_named(model: RetinaNet) -> None:
     ],
 )
 def test_circumstances_of_the_training_are_named(
-    model: RetinaNet,
-    training: dict[str, float],
-    title: str,
-    recwarn: pytest.WarningsRecorder,
+    model: RetinaNet, training: dict[str, float], title: str, recwarn: pytest.WarningsRecorder
 ) -> None:
     splits = splits_of(labelled(20))
     facts = facts_of(model, splits, nothing_detected(splits), training=training)

@@ -11,13 +11,7 @@ from pycocotools.cocoeval import COCOeval, Params
 from evaluation.metrics.average_precision import LIMITS, RECALLS
 from evaluation.metrics.bootstrap import ResampledMap
 from evaluation.metrics.coco import FALSE_POSITIVE, IGNORED, CocoEvaluation
-from evaluation.metrics.coco_matching import (
-    AREA_RANGES,
-    IOU_THRESHOLDS,
-    Boxes,
-    overlapping,
-    rank_in_group,
-)
+from evaluation.metrics.coco_matching import AREA_RANGES, IOU_THRESHOLDS, Boxes, overlapping
 from evaluation.metrics.pycocotools_reference import (
     coco_input,
     greatest_difference,
@@ -29,8 +23,7 @@ from tests.image_results import result, with_truth
 
 CLASSES = ("ace", "king", "queen", "never shown")
 pytestmark = pytest.mark.filterwarnings("error")
-some = settings(max_examples=40, deadline=None)
-seeds = given(st.integers(0, 10**6))
+several = settings(max_examples=40, deadline=None)
 
 
 def grid_boxes(random: np.random.Generator, count: int, scale: float) -> np.ndarray:
@@ -84,8 +77,8 @@ def matched_by_pycocotools(results: list[ImageResult], evaluation: COCOeval) -> 
     return matched
 
 
-@some
-@seeds
+@several
+@given(st.integers(0, 10**6))
 def test_numbers_and_matches_are_those_of_pycocotools(seed: int) -> None:
     results = hard_results(seed)
     evaluation, reference = CocoEvaluation(results, CLASSES), pycocotools_metrics(results, CLASSES)
@@ -102,7 +95,7 @@ def test_numbers_and_matches_are_those_of_pycocotools(seed: int) -> None:
     np.testing.assert_allclose(np.nan_to_num(curves, nan=-1), expected_curves, rtol=0, atol=1e-12)
 
 
-@some
+@several
 @given(st.integers(0, 10**6), st.sampled_from([0.0, 0.25, 0.3, 0.5, 1.0, 2.0]))
 def test_leaving_out_the_lower_scores_needs_no_new_match(seed: int, score: float) -> None:
     results = hard_results(seed)
@@ -116,10 +109,8 @@ def test_the_hard_images_hold_what_is_rare() -> None:
     images = [image for seed in range(60) for image in hard_results(seed)]
     assert any(r.ground_truth.is_crowd.any() for r in images)
     assert any((r.detections.labels == 1).sum() > 100 for r in images)
-    assert {(bool(len(r.ground_truth)), bool(len(r.detections))) for r in images} >= {
-        (True, False),
-        (False, True),
-    }
+    empty = {(len(r.ground_truth) == 0, len(r.detections) == 0) for r in images}
+    assert empty >= {(True, False), (False, True)}
     boxes = np.concatenate([r.detections.boxes for r in images])
     assert ((boxes[:, 2:] - boxes[:, :2]).prod(axis=1) > 1e10).any()
     evaluations = [CocoEvaluation(hard_results(seed), CLASSES) for seed in range(20)]
@@ -149,10 +140,3 @@ def test_thresholds_recalls_and_sizes_are_those_of_pycocotools() -> None:
     assert list(LIMITS) == theirs.maxDets
     assert list(AREA_RANGES) == theirs.areaRngLbl
     assert [list(limits) for limits in AREA_RANGES.values()] == theirs.areaRng
-
-
-@pytest.mark.parametrize(
-    ("values", "expected"), [("", []), ("a", [0]), ("aaabcc", [0, 1, 2, 0, 0, 1])]
-)
-def test_ranks_are_counted_in_each_group(values: str, expected: list[int]) -> None:
-    assert rank_in_group(np.array(list(values), dtype="U1")).tolist() == expected

@@ -48,10 +48,8 @@ def test_the_input_is_what_cocos_files_hold() -> None:
 @pytest.mark.parametrize("seed", range(4))
 def test_each_class_has_the_numbers_that_it_has_alone(seed: int) -> None:
     results = random_results(seed)
-    metrics, whole = (
-        pycocotools_metrics(results, CLASSES),
-        run_pycocotools(*coco_input(results, CLASSES)),
-    )
+    metrics = pycocotools_metrics(results, CLASSES)
+    whole = run_pycocotools(*coco_input(results, CLASSES))
     assert 0.1 < metrics.map < 0.95
     assert metrics.summary == tuple(whole.stats)
     for k, name in enumerate(CLASSES, start=1):
@@ -70,26 +68,16 @@ def test_the_summary_has_the_rows_that_pycocotools_prints() -> None:
     text = io.StringIO()
     with contextlib.redirect_stdout(text):
         run_pycocotools(*coco_input(random_results(0), CLASSES)).summarize()
-    for (kind, iou, area, detections), line in zip(
-        SUMMARY_ROWS, text.getvalue().strip().splitlines(), strict=True
-    ):
+    lines = text.getvalue().strip().splitlines()
+    for (kind, iou, area, detections), line in zip(SUMMARY_ROWS, lines, strict=True):
         assert f"({kind})" in line and f"IoU={iou} " in line
         assert f"area={area:>6s}" in line and f"maxDets={detections:>3d} " in line
 
 
 @pytest.mark.parametrize(
     "results",
-    [
-        [],
-        [result()],
-        [result(found=[BOX])],
-        [result(true=[BOX])],
-        [result(true=[BOX], found=[BOX], difficult=[True])],
-        [result(true=[BOX], found=[BOX] * 150)],
-        [result(3, [BOX]), result(1, [BOX], [BOX]), result(3, [BOX], [BOX])],
-        random_results(1),
-    ],
-    ids=["no image", "empty", "no object", "no detection", "difficult", "150", "twice", "many"],
+    [[], [result(3, [BOX]), result(1, [BOX], [BOX]), result(3, [BOX], [BOX])], random_results(1)],
+    ids=["no image", "an image twice", "many"],
 )
 def test_our_numbers_are_verified_in_one_line(
     results: list[ImageResult], capsys: pytest.CaptureFixture[str]

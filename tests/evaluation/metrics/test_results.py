@@ -8,7 +8,7 @@ import torch
 from torchvision import tv_tensors
 
 from evaluation.metrics.results import Detections
-from tests.image_results import result, result_from_tensors
+from tests.image_results import result_from_tensors
 
 
 def test_targets_and_detections_as_the_model_gives_them_make_a_result() -> None:
@@ -30,13 +30,6 @@ def test_targets_and_detections_as_the_model_gives_them_make_a_result() -> None:
     assert truth.boxes.tolist() == detections.boxes.tolist() == boxes.tolist()
     arrays = (*vars(detections).values(), truth.boxes, truth.labels, truth.difficult)
     assert all(type(values) is np.ndarray for values in arrays)
-
-
-def test_detections_below_a_score_can_be_left_out() -> None:
-    image = result(true=[[0, 0, 9, 9]], found=[[0, 0, 9, 9]] * 3, scores=[0.49, 0.5, 0.9])
-    kept = image.detections.above(0.5)
-    assert kept.scores.tolist() == pytest.approx([0.5, 0.9]) and len(kept) == len(kept.boxes) == 2
-    assert len(image.ground_truth) == 1 and len(image.detections) == 3
 
 
 def test_a_detection_of_background_is_left_out() -> None:

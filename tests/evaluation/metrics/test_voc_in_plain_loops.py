@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from evaluation.metrics.results import ImageResult
 from evaluation.metrics.voc import voc_metrics
-from tests.image_results import CLASSES, random_results, result, with_truth
+from tests.image_results import CLASSES, result, with_truth
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -138,8 +138,3 @@ def test_the_numbers_are_those_of_the_rule_in_plain_loops(
 ) -> None:
     results = crowded_results(seed)
     assert_as_written_down(crowds_among(results, seed) if crowds else results, threshold)
-
-
-@pytest.mark.parametrize("seed", range(10))
-def test_on_ordinary_images_too(seed: int) -> None:
-    assert_as_written_down(random_results(seed))

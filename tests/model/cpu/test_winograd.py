@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
@@ -30,12 +31,6 @@ def convolutions(*channels: int, bias: bool = True) -> list[nn.Conv2d]:
     return [nn.Conv2d(a, b, 3, padding=1, bias=bias) for a, b in pairwise((16, *channels))]
 
 
-def in_double(maps: list[Tensor], layers: list[nn.Conv2d]) -> list[Tensor]:
-    for layer in layers:
-        layer.double()
-    return [m.double().requires_grad_() for m in maps]
-
-
 def direct(maps: list[Tensor], layers: list[nn.Conv2d]) -> Tensor:
     """Rows of what torch's own convolutions give."""
     for layer in layers[:-1]:
@@ -54,8 +49,7 @@ def gradients_of(maps: list[Tensor], layers: list[nn.Conv2d], out: Tensor) -> li
     return list(torch.autograd.grad(out, [*maps, *parameters], retain_graph=True))
 
 
-def assert_all_close(ours: list[Tensor], expected: list[Tensor]) -> None:
-    torch.testing.assert_close(ours, expected, rtol=1e-9, atol=1e-9)
+assert_all_close = functools.partial(torch.testing.assert_close, rtol=1e-9, atol=1e-9)
 
 
 # --- tiles ---
@@ -98,11 +92,8 @@ def test_around_is_a_location_and_its_neighbours_on_its_own_map() -> None:
 def test_each_layer_before_needs_a_location_more(maps: list[Tensor]) -> None:
     tiles = as_rows(maps)[1]
     mask = mask_of([7, -1], tiles)
-
-    def written(needed: Tiles) -> set[int]:
-        return set(needed.writes.flatten().tolist()) - {tiles.rows}
-
-    first, second, last = (written(needed) for needed in tiles.leading_to(mask, 2))
+    needed = [set(n.writes.flatten().tolist()) - {tiles.rows} for n in tiles.leading_to(mask, 2)]
+    first, second, last = needed
     assert 7 in last and last <= second <= first
     assert {6, 7, 8, 20, 21, 22} <= second
     assert mask.nonzero().flatten().tolist() == [7, tiles.rows], "the mask stays as it was"
@@ -172,15 +163,14 @@ def test_gradients_are_those_of_the_convolutions(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("model.cpu.tiles.TILES_AT_ONCE", at_once)
-    layers = convolutions(*channels)
-    maps = in_double(maps, layers)
+    layers = [layer.double() for layer in convolutions(*channels)]
+    maps = [m.double().requires_grad_() for m in maps]
     rows, tiles = as_rows(maps)
     assert tiles.reads.shape[1] > 2 * 4
     out = training(rows, [tiles] * len(layers), layers)
     expected = direct(maps, layers)
-    assert_all_close([out[:-1]], [expected])
-    gradients = gradients_of(maps, layers, (out**2).sum())
-    assert_all_close(gradients, gradients_of(maps, layers, (expected**2).sum()))
+    gradients, theirs = (gradients_of(maps, layers, (x**2).sum()) for x in (out, expected))
+    assert_all_close([out[:-1], *gradients], [expected, *theirs])
     # One of the zeros behind the locations changes nothing.
     assert_all_close(gradients_of(maps, layers, (out**2).sum() + out[-1].sum()), gradients)
 
@@ -189,17 +179,14 @@ def test_gradients_are_those_of_the_convolutions(
 def test_where_only_some_outputs_are_needed_they_and_all_gradients_are_exact(
     maps: list[Tensor], needed: Sequence[int]
 ) -> None:
-    layers = convolutions(16, 24, 5)
-    maps = in_double(maps, layers)
+    layers = [layer.double() for layer in convolutions(16, 24, 5)]
+    maps = [m.double().requires_grad_() for m in maps]
     rows, tiles = as_rows(maps)
     mask = mask_of(needed, tiles)
     out = trainable_tower(rows, tiles.leading_to(mask, len(layers)), layers)[mask]
     expected = direct(maps, layers)[mask[:-1]]
-    assert_all_close([out], [expected])
-    assert_all_close(
-        gradients_of(maps, layers, (out**2).sum()),
-        gradients_of(maps, layers, (expected**2).sum()),
-    )
+    gradients, theirs = (gradients_of(maps, layers, (x**2).sum()) for x in (out, expected))
+    assert_all_close([out, *gradients], [expected, *theirs])
 
 
 @pytest.mark.parametrize(
@@ -235,11 +222,8 @@ def test_only_the_requested_gradients_are_computed(
     ],
 )
 def test_heads_of_other_layers_are_not_replaced(layer: nn.Module) -> None:
-    assert has_plain_towers(RetinaNetHead(2, 1, 2))
-    head = RetinaNetHead(2, 1, 2)
-    head.regression_head.conv[2][0] = layer
-    assert not has_plain_towers(head)
-    head = RetinaNetHead(2, 1, 2)
-    head.classification_head.cls_logits = layer
-    assert not has_plain_towers(head)
-    assert not has_plain_towers(layer)
+    in_tower, at_end = RetinaNetHead(2, 1, 2), RetinaNetHead(2, 1, 2)
+    assert has_plain_towers(in_tower) and has_plain_towers(at_end)
+    in_tower.regression_head.conv[2][0] = layer
+    at_end.classification_head.cls_logits = layer
+    assert not any(has_plain_towers(module) for module in (in_tower, at_end, layer))

@@ -22,6 +22,7 @@ from model.training.crop_pretraining import (
     fixed_budget,
     random_views,
 )
+from tests.memory_data import quiet_trainer
 from tests.small_models import SIDE, build
 from utils.errors import UserError
 from utils.options import Budget
@@ -31,12 +32,7 @@ MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 # --- budgets ---
 
 
-def test_only_an_automatic_budget_is_decided_by_the_data() -> None:
-    for budget in (Budget(steps=0), Budget(steps=400), Budget(minutes=3)):
-        assert fixed_budget(budget, 500, 1000) == budget
-
-
-def test_auto_grows_with_the_number_of_crops_between_two_bounds() -> None:
+def test_auto_grows_with_the_number_of_crops_between_two_bounds_and_other_budgets_stay() -> None:
     def steps(crops: int, detector_steps: int = 10_000) -> int:
         steps = fixed_budget(Budget(), crops, detector_steps).steps
         assert steps is not None
@@ -46,6 +42,8 @@ def test_auto_grows_with_the_number_of_crops_between_two_bounds() -> None:
     assert AUTO_STEPS[0] < steps(500) < steps(800) < AUTO_STEPS[1]
     assert steps(1_000_000) == AUTO_STEPS[1]
     assert steps(1_000_000, detector_steps=40) == AUTO_SHARE * 40
+    for budget in (Budget(steps=0), Budget(steps=400), Budget(minutes=3)):
+        assert fixed_budget(budget, 500, 1000) == budget
 
 
 # --- batches ---
@@ -61,22 +59,17 @@ def batches_of(seed: int, count: int = 60) -> list[tuple[Tensor, Tensor]]:
 def test_batches_have_every_class_equally_often_however_rare() -> None:
     batches = batches_of(seed=1)
     assert {tuple(images.shape) for images, _ in batches} == {(16, 3, 4, 4)}
+    rows = torch.cat([images for images, _ in batches])[:, 0, 0, 0]
     labels = torch.cat([labels for _, labels in batches])
     assert (labels == 1).float().mean() == pytest.approx(0.5, abs=0.06)
-    rows = torch.cat([images for images, _ in batches])[:, 0, 0, 0]
+    assert torch.equal(labels == 1, rows < 2), "crops keep their labels"
     assert set(rows.tolist()) == set(range(32)), "every crop is drawn"
-
-
-def test_crops_keep_their_labels() -> None:
-    for images, labels in batches_of(seed=1):
-        assert torch.equal(labels == 1, images[:, 0, 0, 0] < 2)
 
 
 def test_batches_follow_from_the_seed_alone() -> None:
     one = batches_of(seed=1, count=5)
     torch.manual_seed(123)
-    for (a, la), (b, lb) in zip(one, batches_of(seed=1, count=5), strict=True):
-        assert torch.equal(a, b) and torch.equal(la, lb)
+    torch.testing.assert_close(one, batches_of(seed=1, count=5), rtol=0, atol=0)
     other = batches_of(seed=2, count=5)
     assert any(not torch.equal(a, b) for (a, _), (b, _) in zip(one, other, strict=True))
 
@@ -108,21 +101,18 @@ def stripes() -> Tensor:
     return rows[:, None].expand(32, 3, 48, 48).contiguous()
 
 
-def test_random_views_rotate_by_no_more_than_max_rotation() -> None:
+def test_random_views_rotate_by_no_more_than_max_rotation_and_are_never_upside_down() -> None:
     def largest_slope(max_rotation: float) -> float:
         """Change of brightness along a row, compared with that along a column."""
-        views = random_views(stripes(), 32, max_rotation).mean(dim=1)[:, 10:22, 10:22]
-        across = (views[:, :, -1] - views[:, :, 0]).mean(dim=1).abs()
-        along = (views[:, -1] - views[:, 0]).mean(dim=1).abs()
+        views = random_views(stripes(), 32, max_rotation).mean(dim=1)
+        assert (views.mean(dim=2)[:, -4] > views.mean(dim=2)[:, 4]).all()
+        inner = views[:, 10:22, 10:22]
+        across = (inner[:, :, -1] - inner[:, :, 0]).mean(dim=1).abs()
+        along = (inner[:, -1] - inner[:, 0]).mean(dim=1).abs()
         return float((across / along).max())
 
     assert largest_slope(0.0) < 0.01
     assert 0.1 < largest_slope(20.0) < 1.3 * math.tan(math.radians(20))
-
-
-def test_random_views_are_never_upside_down() -> None:
-    views = random_views(stripes(), 32, 20.0).mean(dim=(1, 3))
-    assert (views[:, -4] > views[:, 4]).all()
 
 
 def test_central_views_show_the_middle_of_the_crop() -> None:
@@ -139,18 +129,14 @@ def test_central_views_show_the_middle_of_the_crop() -> None:
 # --- the classifier ---
 
 
-class NoEnd(pl.Callback):
-    """Fails a run that does not know when to stop, instead of hanging the tests."""
-
-    def on_train_batch_start(self, trainer: pl.Trainer, *_: Any) -> None:
-        assert trainer.global_step < 60, "the budget is spent"
-
-
 class Rates(pl.Callback):
+    """Those of each step; fails a run that does not know when to stop."""
+
     def __init__(self) -> None:
         self.seen: list[float] = []
 
     def on_train_batch_start(self, trainer: pl.Trainer, *_: Any) -> None:
+        assert trainer.global_step < 60, "the budget is spent"
         self.seen.append(trainer.optimizers[0].param_groups[0]["lr"])
 
 
@@ -167,17 +153,9 @@ def classifier(budget: Budget) -> CropClassifier:
     return CropClassifier(build().backbone.body, 3, SIDE, budget, mean=MEAN, std=STD)
 
 
-def fit(model: CropClassifier, *callbacks: pl.Callback) -> pl.Trainer:
-    trainer = pl.Trainer(
-        max_epochs=1,
-        max_steps=model.budget.steps or -1,
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        callbacks=[NoEnd(), *callbacks],
-    )
+def fit(model: CropClassifier, rates: Rates | None = None) -> pl.Trainer:
+    steps = model.budget.steps or -1
+    trainer = quiet_trainer(max_epochs=1, max_steps=steps, callbacks=[rates or Rates()])
     trainer.fit(model, crop_loader(*red_and_blue(30), seed=1))
     return trainer
 
@@ -188,6 +166,7 @@ def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(crop_pretraining, "LINE_EVERY", 10)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small_batches")
 def test_a_classifier_learns_red_from_blue_and_its_accuracy_shows_it(
     capsys: pytest.CaptureFixture[str],
@@ -212,16 +191,10 @@ def test_a_classifier_learns_red_from_blue_and_its_accuracy_shows_it(
 
 
 @pytest.mark.usefixtures("small_batches")
-def test_a_budget_of_minutes_ends_when_the_time_is_over() -> None:
+def test_a_budget_of_minutes_ends_in_time_and_its_step_moves_the_body() -> None:
     model = classifier(Budget(minutes=1e-6))
-    assert fit(model).global_step == model.steps_done == 1
-
-
-@pytest.mark.usefixtures("small_batches")
-def test_the_classifier_moves_the_body_it_was_given() -> None:
-    model = classifier(Budget(steps=2))
     before = [p.clone() for p in model.body.parameters()]
-    fit(model)
+    assert fit(model).global_step == model.steps_done == 1
     assert all(not torch.equal(p, b) for p, b in zip(model.body.parameters(), before, strict=True))
 
 

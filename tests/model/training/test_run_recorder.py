@@ -28,17 +28,26 @@ class Stage:
         self.folder = folder
         self.module = DetectorModule(nn.Linear(1, 1, bias=False), ("ace",))  # type: ignore[arg-type]
         self.trainer: Any = SimpleNamespace(
-            current_epoch=0,
-            max_epochs=epochs,
-            callback_metrics={},
-            global_step=30,
+            current_epoch=0, max_epochs=epochs, callback_metrics={}, global_step=30
         )
         self.module.trainer, self.module.planned_steps = self.trainer, 80
         self.recorder = RunRecorder(folder, DESCRIPTION)
 
-    def start(self, epoch: int = 0) -> None:
+    def start(self, epoch: int = 0) -> Stage:
         self.trainer.current_epoch = epoch
         self.recorder.on_train_start(self.trainer, self.module)
+        return self
+
+    def resumed(self, epoch: int) -> Stage:
+        """Another process goes on in the same folder."""
+        stage = Stage(self.folder)
+        stage.recorder.load_state_dict(self.recorder.state_dict())
+        return stage.start(epoch)
+
+    def run_epochs(self, *mean_aps: float | None) -> Stage:
+        for mean_ap in mean_aps:
+            self.run_epoch(mean_ap)
+        return self
 
     def run_epoch(
         self, mean_ap: float | None, batches: tuple[tuple[int, float], ...] = ((4, 1.0),)
@@ -49,20 +58,16 @@ class Stage:
             module.detector.weight.fill_(trainer.current_epoch + 1)
         self.recorder.on_train_epoch_start(trainer, module)
         for size, loss in batches:
-            trainer.callback_metrics |= values(
-                loss=loss,
-                loss_classification=0.75 * loss,
-                loss_bbox_regression=0.25 * loss,
-                learning_rate=0.001,
-            )
+            parts = {"classification": 0.75 * loss, "bbox_regression": 0.25 * loss}
+            losses = {f"loss_{name}": part for name, part in parts.items()}
+            trainer.callback_metrics |= values(loss=loss, **losses, learning_rate=0.001)
             batch = ([torch.zeros(1)] * size, [])
             self.recorder.on_train_batch_end(trainer, module, None, batch, 0)
         if mean_ap is not None:
             self.recorder.on_validation_start(trainer, module)
             module.metrics = CocoEvaluation([], ["ace"]).metrics
-            trainer.callback_metrics |= values(
-                val_loss=0.5, mAP=mean_ap, mAP50=mean_ap, mAP75=mean_ap
-            )
+            of_map = {name: mean_ap for name in ("mAP", "mAP50", "mAP75")}
+            trainer.callback_metrics |= values(val_loss=0.5, **of_map)
         self.recorder.on_train_epoch_end(trainer, module)
         trainer.current_epoch += 1
 
@@ -84,9 +89,7 @@ def values(**numbers: float) -> dict[str, Tensor]:
 
 @pytest.fixture
 def stage(tmp_path: Path) -> Stage:
-    stage = Stage(tmp_path)
-    stage.start()
-    return stage
+    return Stage(tmp_path).start()
 
 
 def test_every_epoch_adds_a_row_with_the_mean_loss_of_its_images(stage: Stage) -> None:
@@ -106,48 +109,44 @@ def test_every_epoch_adds_a_row_with_the_mean_loss_of_its_images(stage: Stage) -
 def test_best_pth_changes_only_when_the_map_rose(
     stage: Stage, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    kept = []
-    for mean_ap in (0.2, 0.5, 0.4, 0.6):
-        stage.run_epoch(mean_ap)
-        kept.append(stage.best()["epoch"])
+    kept = [stage.run_epochs(mean_ap).best()["epoch"] for mean_ap in (0.2, 0.5, 0.4, 0.6)]
     assert kept == [1, 2, 2, 4]
     assert [line.endswith("best so far") for line in lines_of(capsys)] == [True, True, False, True]
 
 
-def test_best_pth_holds_the_averaged_weights_and_metrics_of_its_epoch(stage: Stage) -> None:
-    for mean_ap in (0.2, 0.5, 0.4):
-        stage.run_epoch(mean_ap)
+def test_best_pth_holds_the_averaged_weights_and_all_facts_of_its_epoch(stage: Stage) -> None:
+    for mean_ap, threshold in ((0.2, 0.1), (0.5, 0.37), (0.4, 0.9)):
+        stage.module.score_threshold = threshold
+        stage.run_epoch(mean_ap, batches=((4, 1.0), (3, 1.0)))
     best = stage.best()
     assert best["weights"]["weight"].item() == 2
-    assert best["metrics"] == pytest.approx(
-        {"val_loss": 0.5, "mAP": 0.5, "mAP50": 0.5, "mAP75": 0.5}
-    )
+    assert best["metrics"] == {"val_loss": 0.5, "mAP": 0.5, "mAP50": 0.5, "mAP75": 0.5}
     assert best["detector"] == DESCRIPTION.as_plain()
+    assert best["score_threshold"] == 0.37
+    assert best["training"] == {
+        "learning_rate": 1e-3,
+        "steps": 30,
+        "planned_steps": 80,
+        "warmup_steps": 100,
+        "images": 0,
+        "loss": 1.0,
+    }
 
 
-def test_without_a_map_the_last_epoch_is_the_best_and_shown_as_not_available(
+def test_without_a_map_the_last_epoch_is_the_best_until_there_is_one(
     stage: Stage, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for _ in range(3):
-        stage.run_epoch(NAN)
-    assert stage.best()["epoch"] == 3
-    assert math.isnan(stage.best()["metrics"]["mAP"])
+    best = stage.run_epochs(NAN, NAN, NAN).best()
+    assert best["epoch"] == 3 and math.isnan(best["metrics"]["mAP"])
     line = lines_of(capsys)[-1]
     assert "mAP n/a" in line and "nan" not in line
-
-
-def test_a_first_map_replaces_one_that_could_not_be_measured(stage: Stage) -> None:
-    stage.run_epoch(NAN)
-    stage.run_epoch(0.1)
-    stage.run_epoch(0.05)
-    assert stage.best()["epoch"] == 2
+    assert stage.run_epochs(0.1, 0.05).best()["epoch"] == 4
 
 
 def test_an_epoch_without_validation_has_a_row_without_map_and_leaves_best_alone(
     stage: Stage, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for mean_ap in (None, 0.3, None):
-        stage.run_epoch(mean_ap)
+    stage.run_epochs(None, 0.3, None)
     assert [row["mAP"] for row in stage.rows()][::2] == ["", ""]
     assert stage.best()["epoch"] == 2
     assert ["mAP" in line for line in lines_of(capsys)] == [False, True, False]
@@ -160,8 +159,7 @@ def test_the_speed_of_an_epoch_is_that_of_its_training(
     monkeypatch.setattr(
         "model.training.run_recorder.time", SimpleNamespace(monotonic=lambda: next(clock))
     )
-    stage.run_epoch(0.3)
-    stage.run_epoch(None)
+    stage.run_epochs(0.3, None)
     assert [float(row["images_per_second"]) for row in stage.rows()] == [2.0, 0.5]
 
 
@@ -174,43 +172,18 @@ def test_the_line_of_an_epoch_shows_its_losses_and_metrics(
         assert part in line
 
 
-def test_a_resumed_run_keeps_the_rows_up_to_where_it_resumes(tmp_path: Path) -> None:
-    before = Stage(tmp_path)
-    before.start()
-    for mean_ap in (0.1, 0.3, 0.2):
-        before.run_epoch(mean_ap)
-    resumed = Stage(tmp_path)
-    resumed.recorder.load_state_dict(before.recorder.state_dict())
-    resumed.start(epoch=2)
-    resumed.run_epoch(0.25)
-    assert [row["epoch"] for row in resumed.rows()] == ["1", "2", "3"]
-    assert [float(row["mAP"]) for row in resumed.rows()] == pytest.approx([0.1, 0.3, 0.25])
+def test_a_resumed_run_keeps_the_rows_up_to_where_it_resumes(stage: Stage) -> None:
+    rows = stage.run_epochs(0.1, 0.3, 0.2).resumed(epoch=2).run_epochs(0.25).rows()
+    assert [row["epoch"] for row in rows] == ["1", "2", "3"]
+    assert [float(row["mAP"]) for row in rows] == pytest.approx([0.1, 0.3, 0.25])
 
 
-def test_a_resumed_run_knows_the_best_map_so_far(tmp_path: Path) -> None:
-    before = Stage(tmp_path)
-    before.start()
-    before.run_epoch(0.3)
-    state = before.recorder.state_dict()
-    resumed = Stage(tmp_path)
-    resumed.recorder.load_state_dict(state)
-    resumed.start(epoch=1)
-    resumed.run_epoch(0.2)
-    assert resumed.best()["epoch"] == 1
-    resumed.run_epoch(0.4)
-    assert resumed.best()["epoch"] == 3
-
-
-def test_a_resumed_run_whose_best_pth_is_gone_writes_a_new_one(tmp_path: Path) -> None:
-    before = Stage(tmp_path)
-    before.start()
-    before.run_epoch(0.3)
-    (tmp_path / "best.pth").unlink()
-    resumed = Stage(tmp_path)
-    resumed.recorder.load_state_dict(before.recorder.state_dict())
-    resumed.start(epoch=1)
-    resumed.run_epoch(0.2)
-    assert resumed.best()["epoch"] == 2
+def test_a_resumed_run_knows_the_best_map_so_far_unless_best_pth_is_gone(stage: Stage) -> None:
+    resumed = stage.run_epochs(0.3).resumed(epoch=1)
+    assert resumed.run_epochs(0.2).best()["epoch"] == 1
+    assert resumed.run_epochs(0.4).best()["epoch"] == 3
+    (stage.folder / "best.pth").unlink()
+    assert resumed.resumed(epoch=3).run_epochs(0.1).best()["epoch"] == 4
 
 
 def test_the_first_epoch_after_a_resume_starts_from_zero(
@@ -229,21 +202,3 @@ def test_the_state_of_the_recorder_is_plain(stage: Stage) -> None:
     state = stage.recorder.state_dict()
     torch.save(state, stage.folder / "state.pth")
     assert torch.load(stage.folder / "state.pth", weights_only=True) == state
-
-
-def test_the_best_checkpoint_holds_the_threshold_and_the_training_of_its_epoch(
-    stage: Stage,
-) -> None:
-    stage.module.score_threshold = 0.37
-    stage.run_epoch(0.2, batches=((4, 1.0), (3, 1.0)))
-    stage.module.score_threshold = 0.9
-    stage.run_epoch(0.1)
-    assert stage.best()["score_threshold"] == 0.37
-    assert stage.best()["training"] == {
-        "learning_rate": 1e-3,
-        "steps": 30,
-        "planned_steps": 80,
-        "warmup_steps": 100,
-        "images": 0,
-        "loss": 1.0,
-    }
