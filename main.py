@@ -15,11 +15,10 @@ from importlib import import_module
 from itertools import zip_longest
 from typing import Any, NoReturn
 
-from utils.commands import command_of, refuse_unused
+from utils.commands import command_of, refuse_unused, resumed_config
 from utils.config import GROUPS, Config, flag_of, options
 from utils.errors import UserError
 from utils.options import Command, Option
-from utils.resume_config import resumed_config
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130

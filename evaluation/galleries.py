@@ -43,14 +43,6 @@ class Gallery:
     exhibits: tuple[Exhibit, ...]
 
 
-def _missed(outcome: Outcome, names: Sequence[str]) -> list[str]:
-    return [names[k - 1] for k in outcome.image.ground_truth.labels[outcome.missed]]
-
-
-def _false(outcome: Outcome, names: Sequence[str]) -> list[str]:
-    return _with_scores(outcome.image.detections.keep(outcome.false_positive), names)
-
-
 def _confused(outcome: Outcome, names: Sequence[str]) -> list[str]:
     annotated = outcome.image.ground_truth.labels[outcome.confused_object[outcome.confused]]
     predicted = outcome.image.detections.labels[outcome.confused]
@@ -84,7 +76,7 @@ KINDS = (
         "Missed objects",
         "Objects without any detection on them; images with the most of them first.",
         ("object missed", "objects missed"),
-        _missed,
+        lambda o, names: [names[k - 1] for k in o.image.ground_truth.labels[o.missed]],
         lambda o: float(o.missed.sum()),
         lambda o: o.confused,
     ),
@@ -93,7 +85,7 @@ KINDS = (
         "Detections on no object, or on one that has a detection already; the most and the "
         "highest scores first.",
         ("false detection", "false detections"),
-        _false,
+        lambda o, names: _with_scores(o.image.detections.keep(o.false_positive), names),
         lambda o: float(o.image.detections.scores[o.false_positive].sum()),
         lambda o: o.false_positive,
     ),
@@ -133,20 +125,10 @@ def _exhibit(
     objects, detections = outcome.image.ground_truth, outcome.image.detections
     scale = min(1.0, SIDE / max(picture.size))
     small = picture.resize([max(1, round(s * scale)) for s in picture.size], Image.Resampling.BOX)
-    truth = draw_boxes(
-        small,
-        (objects.boxes * scale).tolist(),
-        objects.labels.tolist(),
-        [class_names[k - 1] for k in objects.labels],
-        colours=_object_colours(outcome),
-    )
-    prediction = draw_boxes(
-        small,
-        (detections.boxes * scale).tolist(),
-        detections.labels.tolist(),
-        _with_scores(detections, class_names),
-        colours=_detection_colours(outcome),
-    )
+    names, colours = [class_names[k - 1] for k in objects.labels], _object_colours(outcome)
+    truth = draw_boxes(small, objects.boxes * scale, objects.labels, names, colours)
+    names, colours = _with_scores(detections, class_names), _detection_colours(outcome)
+    prediction = draw_boxes(small, detections.boxes * scale, detections.labels, names, colours)
     return Exhibit(file, _jpeg(truth), _jpeg(prediction), caption)
 
 

@@ -7,18 +7,16 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from markupsafe import Markup, escape
 
 from evaluation.detector_metrics import DetectorMetrics
 from evaluation.diagnosis.finding import Finding, percent
 from evaluation.galleries import CONFUSED, OTHER, RIGHT, WRONG, Gallery
 from evaluation.metrics.coco import SUMMARY_ROWS, show
 from utils.console import harmless
-
-if TYPE_CHECKING:
-    from markupsafe import Markup
 
 CONFUSIONS_LISTED = 8
 # A flag and its value, in text that is escaped already.
@@ -96,8 +94,6 @@ def _outcome_counts(metrics: DetectorMetrics) -> dict[str, int]:
 
 def _mark_flags(text: str) -> Markup:
     """``--epochs 80`` as code; everything else is escaped."""
-    from markupsafe import Markup, escape
-
     return Markup(FLAG.sub(r"<code>\g<0></code>", str(escape(harmless(text)))))
 
 

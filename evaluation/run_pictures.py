@@ -52,15 +52,12 @@ def save_detections(
         # The highest-scoring last: what is drawn last is seen whole.
         shown = result.detections.above(threshold)
         shown = shown.keep(np.argsort(shown.scores, kind="stable"))
-        objects, labels = result.ground_truth, shown.labels.tolist()
-        captions = [f"{names[k - 1]} {s:.2f}" for k, s in zip(labels, shown.scores, strict=True)]
-        truth = draw_boxes(
-            sample.image,
-            objects.boxes.tolist(),
-            objects.labels.tolist(),
-            [names[k - 1] for k in objects.labels],
-        )
-        pairs.append((truth, draw_boxes(sample.image, shown.boxes.tolist(), labels, captions)))
+        rows = zip(shown.labels, shown.scores, strict=True)
+        captions = [f"{names[k - 1]} {score:.2f}" for k, score in rows]
+        objects = result.ground_truth
+        annotated = [names[k - 1] for k in objects.labels]
+        truth = draw_boxes(sample.image, objects.boxes, objects.labels, annotated)
+        pairs.append((truth, draw_boxes(sample.image, shown.boxes, shown.labels, captions)))
     if not pairs:
         return
     image_grid(pairs, ("ground truth", f"detections, score >= {threshold:g}")).save(path)

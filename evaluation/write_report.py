@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 from pathlib import Path
 
 from PIL import Image
@@ -67,15 +68,14 @@ def write_report(
     pngs = draw_figures(metrics)
     for name, png in pngs.items():
         (folder / f"{name}.png").write_bytes(png)
+    picture = partial(_picture, splits.validation)
     pngs |= _curves(checkpoint.path.parent / METRICS_FILE, folder / CURVES)
     page = Contents(
         title=f"{checkpoint.description.model_name}, epoch {checkpoint.epoch}",
         about=_about(checkpoint, splits, module, machine),
         metrics=metrics,
         figures=pngs,
-        galleries=galleries(
-            metrics.outcomes, metrics.class_names, lambda i: _picture(splits.validation, i)
-        ),
+        galleries=galleries(metrics.outcomes, metrics.class_names, picture),
         findings=findings,
         facts=facts_as_text(facts),
         train_objects=splits.train.label_counts(),

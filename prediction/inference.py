@@ -156,11 +156,9 @@ class _Reader(Dataset):
                 else:
                     image = read_image(Path(source))
         except Exception as error:  # Pillow raises errors of all kinds at damaged files
-            # The caller shows the path.
             cause = error.__cause__ or error.__context__
-            return _Read(
-                path, error=why_unreadable(cause if isinstance(cause, Exception) else error, path)
-            )
+            shown = cause if isinstance(cause, Exception) else error
+            return _Read(path, error=why_unreadable(shown, path))
         image.info = {}  # thumbnails and the like need not travel between processes
         return _Read(path, image)
 

@@ -168,7 +168,7 @@ def _save_drawn(prediction: Prediction, path: Path) -> None:
         for name, score in zip(prediction.names, detections.scores.tolist(), strict=True)
     ]
     # The highest-scoring come last, so that theirs are the captions that are not covered.
-    boxes, labels = detections.boxes[::-1].tolist(), detections.labels[::-1].tolist()
+    boxes, labels = detections.boxes[::-1], detections.labels[::-1]
     drawn = draw_boxes(prediction.image, boxes, labels, captions[::-1])
     drawn.thumbnail((JPEG_LONGEST, JPEG_LONGEST))  # the format allows no more
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -107,7 +107,7 @@ def test_a_file_imports_only_what_its_floor_may(file: Path) -> None:
         assert other is None or may_import(room, other), f"{file} imports {module}"
     assert room in ("main", "benchmarks") or not modules & LAUNCHERS
     if room not in ("main", "launchers", "utils"):
-        assert not modules & {"utils.config", "utils.resume_config"}
+        assert not modules & {"utils.config", "utils.commands"}
 
 
 def test_no_two_modules_have_one_name() -> None:

@@ -27,12 +27,15 @@ class LostImages(pl.Callback):
         self._reported: dict[str, list[int]] = {"training": [], "validation": []}
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._report("training", trainer.train_dataloader, _when(trainer))
+        self._report(trainer, "training", trainer.train_dataloader)
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._report("validation", trainer.val_dataloaders, _when(trainer))
+        self._report(trainer, "validation", trainer.val_dataloaders)
 
-    def _report(self, split: str, loader: Any, when: str) -> None:
+    def _report(self, trainer: pl.Trainer, split: str, loader: Any) -> None:
+        # A monitor validates once, in no epoch.
+        fitting = trainer.state.fn == TrainerFn.FITTING
+        when = f"epoch {trainer.current_epoch + 1}: " if fitting else ""
         dataset: Dataset = loader.dataset
         lost = dataset.unreadable.nonzero().flatten().tolist()
         dataset.unreadable.zero_()  # a network drive may come back
@@ -49,9 +52,3 @@ class LostImages(pl.Callback):
                 f"{listed(files, hint=NAMES_ALL)}",
             )
         self._reported[split] = lost
-
-
-def _when(trainer: pl.Trainer) -> str:
-    """A monitor validates once, in no epoch."""
-    fitting = trainer.state.fn == TrainerFn.FITTING
-    return f"epoch {trainer.current_epoch + 1}: " if fitting else ""

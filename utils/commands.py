@@ -1,13 +1,15 @@
-"""Which command the given flags mean, and whether that command uses them all."""
+"""Which command the given flags mean, whether it uses them all, and what a resumed run keeps."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from utils.config import GUARD, Config, flag_of, options
+from utils.config import GUARD, NEW_DETECTOR, Config, flag_of, options
 from utils.errors import UserError
 from utils.options import Command
+from utils.run_folder import CONFIG_FILE, find_last, read_json
 
 
 def command_of(given: Mapping[str, Any]) -> Command:
@@ -51,7 +53,7 @@ def refuse_unused(command: Command, given: Mapping[str, Any], config: Config) ->
     for name, value in given.items():
         commands = table[name].commands
         if command is Command.RESUME and Command.TRAIN in commands and command not in commands:
-            continue  # it repeats what the run was started with (utils/resume_config.py)
+            continue  # it repeats what the run was started with: see ``resumed_config``
         if command not in commands:
             users = " or ".join(user.value for user in commands)
             raise UserError(
@@ -80,3 +82,39 @@ def _without_effect(config: Config) -> dict[str, str]:
         guard = (name for name, option in options().items() if option.group == GUARD)
         reasons |= dict.fromkeys(guard, "only the temperature guard uses it; give -g True too")
     return reasons
+
+
+def resumed_config(given: Mapping[str, Any]) -> Config:
+    """The ``config.json`` of the run ``given["resume"]``, with the flags that may change.
+
+    Raises UserError, naming both values, for a flag that would make it another run. What the run
+    left to its checkpoint (``NEW_DETECTOR``) is compared with the checkpoint, by who loads it.
+    """
+    run = find_last(Path(given["resume"])).parent
+    started = _started_config(run)
+    changes = {}
+    for name, value in given.items():
+        before, commands = getattr(started, name), options()[name].commands
+        if Command.RESUME in commands or (before is None and name in NEW_DETECTOR):
+            changes[name] = value
+        elif Command.TRAIN in commands and before != value:
+            was = "without it" if before is None else f"with {before}"
+            raise UserError(
+                f"{flag_of(name)} {value}: the run {run} was started {was}; leave the flag out, or "
+                "start a new run with -t True -l."
+            )
+    # The checkpoint remembers the data set's absolute path; the saved one may be relative.
+    return Config(**{**vars(started), "path": None, **changes})
+
+
+def _started_config(run: Path) -> Config:
+    saved = read_json(run / CONFIG_FILE)
+    if isinstance(saved.get("cache"), str):  # what runs called it before images were cached
+        saved["cache_folder"] = saved.pop("cache")
+    try:
+        return Config.from_plain(saved)
+    except (TypeError, ValueError) as error:
+        raise UserError(
+            f"{run / CONFIG_FILE}: written by another version of the program ({error}); start a "
+            f"new run with -t True -l {run}/last.pth."
+        ) from error

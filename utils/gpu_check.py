@@ -48,10 +48,9 @@ ALONE = Processes(1, True, maximum=list, terminated=lambda: False)
 class Cooldown:
     """Lets a card cool down: call ``rest`` after every batch, between ``start`` and ``finish``.
 
-    delay_time: seconds of sleep after every batch. high_temp: °C; at or above it a pause begins.
-    low_temp: °C; at or below it the pause ends, so the card has to cool well below the threshold.
-    max_pause: seconds; one pause never lasts longer (another program may be heating the card), the
-    run then goes on with a warning. The last three fields are there for tests.
+    delay_time: seconds of sleep after every batch. high_temp, low_temp: °C at or above which a
+    pause begins, and at or below which it ends. max_pause: seconds; no pause lasts longer (another
+    program may be heating the card). The last three fields are there for tests.
 
     An unknown temperature (no NVML, no card, "not supported", 0 °C, an error) never causes a pause
     and is warned of once. With several processes the hottest card counts and all pause together,

@@ -26,14 +26,11 @@ def choose_device(requested: str | None) -> torch.device:
     would take days.
     """
     if requested == "cuda" and not torch.cuda.is_available():
-        reason = (
-            "this PyTorch was built without CUDA"
-            if torch.version.cuda is None
-            else "PyTorch finds no usable card or driver"
-        )
+        reason = "this PyTorch was built without CUDA"
+        if torch.version.cuda is not None:
+            reason = "PyTorch finds no usable card or driver"
         raise UserError(f"--device cuda: {reason}; give --device cpu, or leave the flag out.")
-    name = requested or ("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(name)
+    return torch.device(requested or ("cuda" if torch.cuda.is_available() else "cpu"))
 
 
 def choose_precision(requested: str, device: torch.device) -> str:

@@ -52,13 +52,9 @@ def quieten_libraries() -> None:
     """Leave the terminal to the program's own lines; a warning becomes one of them."""
     for library in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch"):
         logging.getLogger(library).setLevel(logging.WARNING)
-    warnings.showwarning = _show_warning
+    warnings.showwarning = lambda message, *_, **__: say("warning", str(message))
     for text in NOT_FOR_THE_USER:
         warnings.filterwarnings("ignore", text)
-
-
-def _show_warning(message: Warning | str, *args: Any, **more: Any) -> None:
-    say("warning", str(message))
 
 
 COMPILER = ("torch._dynamo", "torch._inductor")  # where torch.compile's own errors come from

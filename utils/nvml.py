@@ -16,9 +16,8 @@ COLDEST, HOTTEST = 1, 150
 
 @dataclass(frozen=True)
 class Card:
-    """A watched card: its UUID as requested, NVML's index and name, NVML's handle."""
+    """A watched card: NVML's index and name, NVML's handle."""
 
-    uuid: str
     index: int | None
     name: str
     handle: Any
@@ -92,7 +91,7 @@ class TemperatureReader:
         with contextlib.suppress(nvml.NVMLError, UnicodeDecodeError):
             name = nvml.nvmlDeviceGetName(handle)
             index = nvml.nvmlDeviceGetIndex(handle)
-        return Card(uuid, index, name, handle)
+        return Card(index, name, handle)
 
     def _read(self, nvml: ModuleType, card: Card) -> float | None:
         try:

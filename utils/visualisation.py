@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from utils.console import harmless
@@ -24,8 +25,8 @@ def colour_of(label: int) -> str:
 
 def draw_boxes(
     image: Image.Image,
-    boxes: Sequence[Sequence[float]],
-    labels: Sequence[int],
+    boxes: Sequence[Sequence[float]] | np.ndarray,
+    labels: Sequence[int] | np.ndarray,
     captions: Sequence[str],
     colours: Sequence[str] | None = None,
 ) -> Image.Image:

@@ -64,10 +64,9 @@ class AnchorFit:
     """Shares are fractions 0..1 of all boxes, nan without a box.
 
     without_anchor: no anchor of any level reaches IoU 0.5. It is the sum of too_small (smaller than
-    every anchor), too_large (larger than every anchor) and odd_shape (neither: their shape, or
-    their position between the anchors). median_side: square root of the area of the median box, in
-    pixels as the model sees it. smallest_side, largest_side: those of the anchors. image_size,
-    anchor_scale: the flags measured. trials: other flags, measured only where boxes lack an anchor.
+    every anchor), too_large and odd_shape (neither: their shape, or their position between the
+    anchors). Sides, of the median box and of the anchors: square roots of areas, in pixels as the
+    model sees them. trials: other flags, measured only where boxes lack an anchor.
     """
 
     boxes: int

@@ -14,8 +14,7 @@ CLASSES_LISTED = 30
 
 def facts_as_text(facts: Facts) -> list[tuple[str, str]]:
     """(what, its figures): anchors first, then detections, data and training."""
-    fit = facts.anchors
-    t = facts.threshold
+    fit, t = facts.anchors, facts.threshold
     return [
         ("anchors", _anchors(fit) if fit else "no training box to measure"),
         *(_levels(fit) if fit else ()),

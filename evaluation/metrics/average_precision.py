@@ -42,12 +42,13 @@ def curves(matches: Matches) -> Curves:
     for area, k in zip(*np.nonzero(matches.object_counts), strict=True):
         rows = slice(candidate_ends[k], candidate_ends[k + 1])
         candidates = matches.candidates[rows]
-        true = matches.true_positive[area, :, rows]
+        true, ignored = matches.true_positive[area, :, rows], matches.ignored[area, :, rows]
         in_range = matches.in_area_range[area, ends[k] : ends[k + 1]]
         objects = matches.object_counts[area, k]
-        counted = np.cumsum(in_range)[candidates - ends[k]] + _correction(
-            true, matches.ignored[area, :, rows], in_range[candidates - ends[k]]
-        )
+        inside = in_range[candidates - ends[k]]
+        # A true positive outside the range counts too, and an ignored detection never counts.
+        change = (true & ~inside).astype(np.int64) - (ignored & inside)
+        counted = np.cumsum(in_range)[candidates - ends[k]] + np.cumsum(change, axis=1)
         precision[:, :, k, area] = _precision(true, counted, objects)
         for column, limit in enumerate(LIMITS):
             within = true & (matches.rank[candidates] < limit)
@@ -76,15 +77,6 @@ def mean_measured(values: np.ndarray) -> float:
     """Of the values that are not -1; nan if there are none."""
     measured = values[values > -1]
     return float(measured.mean()) if measured.size else math.nan
-
-
-def _correction(true: np.ndarray, ignored: np.ndarray, in_range: np.ndarray) -> np.ndarray:
-    """The difference of detections that count and those in the area range: int (T, N).
-
-    A detection outside the range counts where it is a true positive; an ignored one never counts.
-    """
-    change = (true & ~in_range).astype(np.int64) - (ignored & in_range)
-    return np.cumsum(change, axis=1)
 
 
 def _precision(true: np.ndarray, counted: np.ndarray, objects: int) -> np.ndarray:

@@ -57,12 +57,13 @@ def mean_ap_interval(
     nothing = Interval(math.nan, math.nan, confidence, resamples)
     if mean_ap.images_with_objects < 2:
         return nothing
-    random = np.random.default_rng(seed)
-    drawn = np.array([mean_ap(_draw(random, mean_ap.images)) for _ in range(resamples)])
+    random, images = np.random.default_rng(seed), mean_ap.images
+    rows = (random.integers(images, size=images) for _ in range(resamples))
+    drawn = np.array([mean_ap(np.bincount(chosen, minlength=images)) for chosen in rows])
     drawn = drawn[~np.isnan(drawn)]
     if not drawn.size:
         return nothing
-    measured = mean_ap(np.ones(mean_ap.images, dtype=np.int64))
+    measured = mean_ap(np.ones(images, dtype=np.int64))
     below, above = np.quantile(drawn, [(1 - confidence) / 2, (1 + confidence) / 2]) - measured
     low, high = np.clip([measured - above, measured - below], 0, 1)
     return Interval(float(low), float(high), confidence, resamples)
@@ -203,10 +204,6 @@ def _class(matches: Matches, label: int, images: int) -> _ClassMatches:
         np.pad(ignored[:, kept], sentinel),
         matches.object_image[matches.object_label == label],
     )
-
-
-def _draw(random: np.random.Generator, images: int) -> np.ndarray:
-    return np.bincount(random.integers(images, size=images), minlength=images)
 
 
 def _sums(values: np.ndarray) -> np.ndarray:

@@ -58,8 +58,7 @@ def voc_metrics(
     ``iou_threshold`` of its own area or more lies in a crowd region of its class.
 
     The kit adds one pixel to widths and heights because both corner pixels belong to its boxes.
-    Ours of a VOC data set reach from the first pixel's left edge to the last one's right edge, so
-    that the plain IoU is the same number.
+    Ours reach from the first pixel's left edge to the last one's right edge: the IoU is the same.
     """
     images = unique_images(results)
     nearest, in_crowd = _all_detections(images, iou_threshold)

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 import main
 from model.efficient_retinanet import MODEL_NAMES
+from utils.commands import resumed_config
 from utils.config import MODELS, NEW_DETECTOR, Config, flag_of, options
 from utils.errors import UserError
 from utils.options import Budget, Command
-from utils.resume_config import resumed_config
 from utils.run_folder import CONFIG_FILE, write_json
 
 TRAINING = {Command.TRAIN, Command.RESUME}
