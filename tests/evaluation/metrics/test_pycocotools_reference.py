@@ -20,7 +20,9 @@ from evaluation.metrics.pycocotools_reference import (
     pycocotools_metrics,
     run_pycocotools,
 )
+from evaluation.metrics.results import ImageResult
 from tests.image_results import CLASSES, random_results, result, with_truth
+from utils.errors import UserError
 
 BOX = [10, 10, 60, 60]
 
