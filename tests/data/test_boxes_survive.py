@@ -135,11 +135,7 @@ def assert_same_object(
 
 @each_layout
 @few
-@given(
-    drawn=st.lists(pictures(), min_size=1, max_size=3),
-    transform=transforms(),
-    seed=seeds,
-)
+@given(drawn=st.lists(pictures(), min_size=1, max_size=3), transform=transforms(), seed=seeds)
 def test_augmentation_keeps_boxes_inside_and_each_with_its_own_label_and_flag(
     layout: str, drawn: list[Drawn], transform: TrainingTransform, seed: int
 ) -> None:

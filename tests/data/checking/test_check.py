@@ -170,16 +170,10 @@ def test_the_report_and_the_tables_hold_every_number_of_the_splits(
     cells = [line.split("\u2502")[1:-1] for line in out.splitlines() if line.startswith("\u2502")]
     table = {row[0].strip(): tuple(cell.strip() for cell in row[1:]) for row in cells}
     assert table == {
-        "images": ("3", "1"),
-        "without objects": ("1", "0"),
-        "objects": ("2", "1"),
-        "difficult": ("1", "1"),
-        "classes": ("2", "1"),
-        "object size (px)": ("25", "40"),
-        "image sizes": ("64x48 (2), 80x60 (1)", "64x48 (1)"),
-        "ace": ("1", "0"),
-        "king": ("1", "1"),
-    }
+        "images": ("3", "1"), "without objects": ("1", "0"), "objects": ("2", "1"),
+        "difficult": ("1", "1"), "classes": ("2", "1"), "object size (px)": ("25", "40"),
+        "image sizes": ("64x48 (2), 80x60 (1)", "64x48 (1)"), "ace": ("1", "0"), "king": ("1", "1"),
+    }  # fmt: skip
 
 
 def test_notes_are_in_the_report_with_all_their_places(tmp_path: Path) -> None:

@@ -106,6 +106,13 @@ def test_a_labelled_card_shows_enough_of_itself_and_no_pixel_of_another(monkeypa
         assert any(0 <= x < width and 0 <= y < height and card.visible[y, x] for x, y in points)
 
 
+def test_a_card_without_a_visible_index_is_not_recognisable():
+    visible = np.arange(400).reshape(20, 20) < 200
+    for index, recognisable in (((2.0, 2.0), True), ((2.0, 12.0), False), ((-3.0, 2.0), False)):
+        card = LaidCard("ace", visible, 400.0, np.array([index, (18.0, 18.0)]))
+        assert card.is_recognisable(0.55) == recognisable
+
+
 def test_a_sprite_ends_in_its_own_colour_and_not_in_a_dark_rim():
     white = Image.new("RGBA", (40, 60), (255, 255, 255, 255))
     quad = np.array([(10.3, 8.4), (47.2, 14.9), (40.1, 70.7), (5.5, 60.2)])
