@@ -212,6 +212,11 @@ def write_whole(content: Any, path: Path) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
+    except RuntimeError as error:
+        # After a Ctrl-C in torch.save its writer fails while it closes, and hides the reason.
+        if isinstance(error.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from error
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

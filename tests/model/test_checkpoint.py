@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,24 @@ def test_a_writer_that_fails_leaves_the_old_file_if_any_and_no_other(tmp_path: P
         write_whole({"weights": torch.zeros(1000), "broken": Broken()}, path)
     assert path.read_bytes() == before
     assert [p.name for p in path.parent.iterdir()] == ["best.pth"]
+
+
+class Interrupted(io.FileIO):
+    """A file while whose writing Ctrl-C is pressed."""
+
+    def write(self, data: Any) -> int:
+        if self.tell() > 50_000:
+            raise KeyboardInterrupt
+        return super().write(data)
+
+
+def test_ctrl_c_while_a_file_is_written_stays_an_interruption(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("model.checkpoint.open", Interrupted, raising=False)
+    with pytest.raises(KeyboardInterrupt):
+        write_whole({str(i): torch.zeros(10_000) for i in range(9)}, tmp_path / "best.pth")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_name_belongs_to_the_old_file_until_the_new_one_is_on_the_disk(
