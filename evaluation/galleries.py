@@ -11,9 +11,11 @@ from PIL import Image
 
 from evaluation.metrics.outcomes import Outcome
 from evaluation.metrics.results import Detections
+from utils.text import listed
 from utils.visualisation import draw_boxes
 
 IMAGES_EACH = 8
+ERRORS_LISTED = 4
 SIDE = 420  # pixels of the longer side
 QUALITIES = (80, 65, 50, 35)
 # 48 of these are 2.8 MB, so that the page stays under 5 MB whatever the images are.
@@ -44,16 +46,16 @@ class Gallery:
 
 
 def _missed(outcome: Outcome, names: Sequence[str]) -> list[str]:
-    return [names[k - 1] for k in outcome.image.ground_truth.labels[outcome.missed]]
+    return [names[k - 1] for k in outcome.result.ground_truth.labels[outcome.missed]]
 
 
 def _false(outcome: Outcome, names: Sequence[str]) -> list[str]:
-    return _with_scores(outcome.image.detections.keep(outcome.false_positive), names)
+    return _with_scores(outcome.result.detections.keep(outcome.false_positive), names)
 
 
 def _confused(outcome: Outcome, names: Sequence[str]) -> list[str]:
-    annotated = outcome.image.ground_truth.labels[outcome.confused_object[outcome.confused]]
-    predicted = outcome.image.detections.labels[outcome.confused]
+    annotated = outcome.result.ground_truth.labels[outcome.confused_object[outcome.confused]]
+    predicted = outcome.result.detections.labels[outcome.confused]
     pairs = zip(annotated, predicted, strict=True)
     return [f"{names[k - 1]} called {names[name - 1]}" for k, name in pairs]
 
@@ -94,15 +96,15 @@ KINDS = (
         "highest scores first.",
         ("false detection", "false detections"),
         _false,
-        lambda o: float(o.image.detections.scores[o.false_positive].sum()),
+        lambda o: float(o.result.detections.scores[o.false_positive].sum()),
         lambda o: o.false_positive,
     ),
     _Kind(
         "Confusions",
-        "Objects detected with a wrong name; the most and the highest scores first.",
-        ("object misnamed", "objects misnamed"),
+        "Objects detected with a wrong class; the most and the highest scores first.",
+        ("object with a wrong class", "objects with a wrong class"),
         _confused,
-        lambda o: float(o.image.detections.scores[o.confused].sum()),
+        lambda o: float(o.result.detections.scores[o.confused].sum()),
         lambda o: o.confused,
     ),
 )
@@ -118,7 +120,7 @@ def galleries(
     for kind in KINDS:
         failing = [o for o in outcomes if kind.badness(o) > 0]
         worst = sorted(failing, key=kind.badness, reverse=True)[:IMAGES_EACH]
-        exhibits = (_exhibit(kind, o, class_names, *picture(o.image.image_id)) for o in worst)
+        exhibits = (_exhibit(kind, o, class_names, *picture(o.result.image_id)) for o in worst)
         shown.append(Gallery(kind.title, kind.meaning, len(failing), tuple(exhibits)))
     return shown
 
@@ -128,9 +130,9 @@ def _exhibit(
 ) -> Exhibit:
     caption = _caption(kind, outcome, class_names)
     # What is drawn last is seen whole.
-    scores = outcome.image.detections.scores
+    scores = outcome.result.detections.scores
     outcome = outcome.ordered(np.lexsort((scores, kind.marked(outcome))))
-    objects, detections = outcome.image.ground_truth, outcome.image.detections
+    objects, detections = outcome.result.ground_truth, outcome.result.detections
     scale = min(1.0, SIDE / max(picture.size))
     small = picture.resize([max(1, round(s * scale)) for s in picture.size], Image.Resampling.BOX)
     truth = draw_boxes(
@@ -152,15 +154,14 @@ def _exhibit(
 
 def _caption(kind: _Kind, outcome: Outcome, class_names: Sequence[str]) -> str:
     """``2 objects missed: king, king``."""
-    listed = kind.errors(outcome, class_names)
-    shown = ", ".join(listed[:4]) + (", …" if len(listed) > 4 else "")
-    return f"{len(listed)} {kind.words[len(listed) != 1]}: {shown}"
+    errors = kind.errors(outcome, class_names)
+    return f"{len(errors)} {kind.words[len(errors) != 1]}: {listed(errors, ERRORS_LISTED)}"
 
 
 def _object_colours(outcome: Outcome) -> list[str]:
     colours = np.where(outcome.detected, RIGHT, CONFUSED)
     colours = np.where(outcome.missed, WRONG, colours)
-    ignored = outcome.image.ground_truth.difficult & ~outcome.detected
+    ignored = outcome.result.ground_truth.difficult & ~outcome.detected
     return np.where(ignored, OTHER, colours).tolist()
 
 

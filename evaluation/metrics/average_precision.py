@@ -42,15 +42,15 @@ def curves(matches: Matches) -> Curves:
     for area, k in zip(*np.nonzero(matches.object_counts), strict=True):
         rows = slice(candidate_ends[k], candidate_ends[k + 1])
         candidates = matches.candidates[rows]
-        true = matches.true_positive[area, :, rows]
+        true_positive = matches.true_positive[area, :, rows]
         in_range = matches.in_area_range[area, ends[k] : ends[k + 1]]
         objects = matches.object_counts[area, k]
         counted = np.cumsum(in_range)[candidates - ends[k]] + _correction(
-            true, matches.ignored[area, :, rows], in_range[candidates - ends[k]]
+            true_positive, matches.ignored[area, :, rows], in_range[candidates - ends[k]]
         )
-        precision[:, :, k, area] = _precision(true, counted, objects)
+        precision[:, :, k, area] = _precision(true_positive, counted, objects)
         for column, limit in enumerate(LIMITS):
-            within = true & (matches.rank[candidates] < limit)
+            within = true_positive & (matches.rank[candidates] < limit)
             recall[:, k, area, column] = np.count_nonzero(within, axis=1) / objects
     return Curves(precision, recall)
 
@@ -78,19 +78,22 @@ def mean_measured(values: np.ndarray) -> float:
     return float(measured.mean()) if measured.size else math.nan
 
 
-def _correction(true: np.ndarray, ignored: np.ndarray, in_range: np.ndarray) -> np.ndarray:
+def _correction(true_positive: np.ndarray, ignored: np.ndarray, in_range: np.ndarray) -> np.ndarray:
     """The difference of detections that count and those in the area range: int (T, N).
 
     A detection outside the range counts where it is a true positive; an ignored one never counts.
     """
-    change = (true & ~in_range).astype(np.int64) - (ignored & in_range)
+    change = (true_positive & ~in_range).astype(np.int64) - (ignored & in_range)
     return np.cumsum(change, axis=1)
 
 
-def _precision(true: np.ndarray, counted: np.ndarray, objects: int) -> np.ndarray:
-    """At each recall: (T, R). true: bool (T, N); counted: (T, N), detections that count so far."""
-    true_positives = np.cumsum(true, axis=1)
-    precision = np.where(true, true_positives / (counted + np.spacing(1)), 0.0)
+def _precision(true_positive: np.ndarray, counted: np.ndarray, objects: int) -> np.ndarray:
+    """At each recall: (T, R).
+
+    true_positive: bool (T, N). counted: (T, N), detections that count so far.
+    """
+    true_positives = np.cumsum(true_positive, axis=1)
+    precision = np.where(true_positive, true_positives / (counted + np.spacing(1)), 0.0)
     best = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
     best = np.append(best, np.zeros((len(best), 1)), axis=1)  # a recall that is never reached
     reached = [np.searchsorted(row, RECALLS) for row in true_positives / objects]

@@ -68,8 +68,8 @@ def test_a_prediction_is_what_the_model_detects_in_the_image(
         keep &= (output["boxes"][:, :2] < output["boxes"][:, 2:]).all(1)
         boxes, scores, labels = (output[k][keep].numpy() for k in ("boxes", "scores", "labels"))
         assert prediction.source == path and prediction.size == image.size
-        np.testing.assert_allclose(prediction.scores, scores, rtol=1e-5, atol=1e-5)
-        np.testing.assert_allclose(prediction.boxes, boxes, rtol=1e-5, atol=1e-3)
+        np.testing.assert_allclose(prediction.detections.scores, scores, rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(prediction.detections.boxes, boxes, rtol=1e-5, atol=1e-3)
         assert np.array_equal(prediction.detections.labels, labels)
         assert prediction.names == tuple(NAMES[k - 1] for k in labels)
         assert prediction.image is None and prediction.error is None
@@ -135,7 +135,7 @@ def test_an_unreadable_image_is_reported_and_the_rest_go_on(
     words = ("truncated", "empty", "not a picture", "No such", "directory")
     for prediction, error, word in zip(predictions[1:-1], errors[1:-1], words, strict=True):
         assert word in error and str(tmp_path) not in error and len(error.splitlines()) == 1
-        assert prediction.boxes.shape == (0, 4) and prediction.size == (0, 0)
+        assert prediction.detections.boxes.shape == (0, 4) and prediction.size == (0, 0)
 
 
 def test_any_error_of_pillow_concerns_one_image_only(
@@ -233,7 +233,7 @@ def test_only_boxes_with_an_area_at_the_threshold_are_objects(
     replace_detector(monkeypatch, *rows)
     [prediction] = detect(model, photos[:1])
     assert prediction.names == ("ace", "nine") and prediction.detections.labels.tolist() == [1, 6]
-    assert prediction.boxes.tolist() == [whole, all_of_it]
+    assert prediction.detections.boxes.tolist() == [whole, all_of_it]
 
 
 def test_an_image_without_objects_is_an_ordinary_one(model: RetinaNet, photos: list[Path]) -> None:
