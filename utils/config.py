@@ -57,8 +57,7 @@ class Config:
     # The seven flags of the original.
     path: str | None = _option(
         None,
-        "the data set's folder; without it the one that the checkpoint remembers, else drawn "
-        "playing cards",
+        "the data set's folder; without it the checkpoint's, else drawn playing cards",
         short="-p",
         metavar="FOLDER",
         commands=READING,
@@ -152,9 +151,7 @@ class Config:
         10.0, "largest norm of the gradient; 0 leaves it as it is", check=at_least(0)
     )
     ema_decay: float = _training(
-        0.998,
-        "decay of the averaged weights; these are the ones validated and saved",
-        check=between(0, 1),
+        0.998, "decay of the averaged weights, which are validated and saved", check=between(0, 1)
     )
     compile: bool = _training(
         False,
@@ -169,8 +166,7 @@ class Config:
     )
     seed: int = _training(
         0,
-        "seed of every random choice; with -l the data set keeps the split that the checkpoint "
-        "remembers",
+        "seed of every random choice; with -l the data set keeps the checkpoint's split",
         commands=(TRAIN, CHECK),
         check=between(0, 2**31),
     )
