@@ -28,4 +28,8 @@ def repository_files() -> list[Path]:
 def walked() -> Iterator[str]:
     for folder, inside, files in os.walk(ROOT):
         inside[:] = [n for n in inside if n not in LEFT_OUT and not n.endswith("cache")]
-        yield from (os.path.relpath(os.path.join(folder, name), ROOT) for name in files)
+        yield from (
+            os.path.relpath(os.path.join(folder, name), ROOT)
+            for name in files
+            if name not in LEFT_OUT
+        )
