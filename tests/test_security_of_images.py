@@ -85,7 +85,7 @@ def test_an_image_far_larger_than_its_file_is_refused_before_it_is_decoded(
     assert str(error.value).startswith(f"{path}: ") and peak < PEAK
     assert "bomb" in str(error.value).removeprefix(str(path)) or "too large" in str(error.value)
     (one,) = predict(small_model, [path], [str(k) for k in range(6)], score_threshold=0.5)
-    assert one.error and not len(one.boxes)
+    assert one.error and not len(one.detections)
 
 
 def test_the_limits_on_images_are_pillow_s_own() -> None:
