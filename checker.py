@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from data.checking.check import CLEAN, PROBLEMS, UNUSABLE, Check, SplitFacts, check_dataset
-from data.remarks import Severity, listed
+from data.remarks import Severity
 from utils.config import Config
 from utils.console import progress_bar, say, show_table
 from utils.errors import UserError
 from utils.lightning_setup import readable_failures
 from utils.run_folder import refuse_inside, write_json
+from utils.text import listed
 
 EXIT_STATUS = {CLEAN: 0, PROBLEMS: 1, UNUSABLE: 2}
 SIZES_SHOWN = 3
@@ -19,8 +20,8 @@ SIZES_SHOWN = 3
 def launch(config: Config) -> int:
     """Check the data set ``config.path``; the exit status: 0 clean, 1 problems, 2 unusable.
 
-    Unusable is what a training with the same flags would refuse, and an image file damaged in its
-    middle, which training's quick probe does not see: it would leave the image out and name it.
+    Unusable: training would refuse the set, or an image is damaged in its middle, which training
+    notices only later.
     Writes nothing but the report, if ``config.check_report`` is set. Raises UserError where
     that cannot be written.
     """
@@ -89,7 +90,7 @@ def _show_problems(check: Check) -> None:
         for place in remark.places:
             say("", f"  {place}")
         if remark.count > len(remark.places):
-            say("", f"  and {remark.count - len(remark.places)} more; the first are kept")
+            say("", f"  and {remark.count - len(remark.places)} more that are not listed")
 
 
 def _verdict(check: Check) -> str:

@@ -2,8 +2,8 @@
 
 python main.py -t True -p ./cards -m efficientnet-b4    # train
 python main.py -l ckpt.pth                              # monitor the mAP of a checkpoint
-python main.py -l ckpt.pth --predict ./photos           # find the objects in your own pictures
-python main.py --check -p ./cards                       # say what is wrong with a data set
+python main.py -l ckpt.pth --predict ./photos           # find the objects in your own images
+python main.py --check -p ./cards                       # list what is wrong with a data set
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ EXIT_INTERRUPTED = 130
 USAGE = """%prog -t True [-p FOLDER] [-m MODEL] [options]    train
        %prog --resume RUN [options]                     resume: a run that was stopped goes on
        %prog -l FILE [-p FOLDER] [options]              monitor the mAP of a checkpoint
-       %prog -l FILE --predict PATH [options]           predict: find the objects in your pictures
-       %prog --check -p FOLDER [options]                check: say what is wrong with a data set"""
+       %prog -l FILE --predict PATH [options]           predict: find the objects in your images
+       %prog --check -p FOLDER [options]                check: list what is wrong with a data set"""
 
 # The modules whose ``launch(config)`` does the work and returns the exit status. Imported when
 # they are needed: they import what is heavy.
@@ -132,7 +132,11 @@ def run(command: Command, config: Config) -> int:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The exit status: 0 done, 1 problems in pictures or data, 2 bad input, 130 interrupted."""
+    """Run the command that the arguments name; the exit status.
+
+    0 finished; 1 finished, but images failed or the data has problems; 2 bad input;
+    130 interrupted.
+    """
     arguments = sys.argv[1:] if arguments is None else arguments
     given: dict[str, Any] = {}
     try:

@@ -40,7 +40,7 @@ def launch(config: Config) -> int:
         config.path, description.data, checkpoint=checkpoint.path, on_bad_image=config.on_bad_image
     )
     if not config.path:
-        say("note", "-p is not given: the data set that the checkpoint remembers is taken")
+        say("note", "-p is not given: using the data set that the checkpoint remembers")
     splits = source.open_for_run(
         config.cache_folder,
         overfit=config.overfit,

@@ -12,7 +12,7 @@ from data.image_files.find import describe_others, find_images
 from model.checkpoint import Checkpoint, load_checkpoint
 from model.efficient_retinanet import describe_parameters
 from prediction.inference import Prediction, predict
-from prediction.output_files import COCO_RESULTS, DRAWN, IMAGES, OBJECTS, Results
+from prediction.output_files import COCO_RESULTS, DRAWN, IMAGES, OBJECTS, OutputFiles
 from utils.config import Config
 from utils.console import is_terminal, progress_bar, say
 from utils.errors import UserError
@@ -48,7 +48,7 @@ def launch(config: Config) -> int:
     say("model", f"{name}: {describe_parameters(model)}, epoch {checkpoint.epoch}")
     say("device", str(machine))
     say("threshold", f"{threshold:g}, {_origin(config, checkpoint)}")
-    say("pictures", f"{len(images.paths)} in {images.root}{describe_others(images.others)}")
+    say("images", f"{len(images.paths)} in {images.root}{describe_others(images.others)}")
     for unlisted, reason in images.unlisted:
         say("failed", f"{unlisted}: {reason}")
 
@@ -63,24 +63,25 @@ def launch(config: Config) -> int:
         keep_images=True,
     )
     with readable_failures():
-        results = Results(folder, images.names)
+        results = OutputFiles(folder, images.names)
     start = time.monotonic()
     try:
         with readable_failures():
             _write_all(config, predictions, results, len(images.paths), machine.device)
     except (KeyboardInterrupt, UserError):
-        kept = "what was found until then is in" if results.whole() else "parts may be left in"
-        say("stopped", f"after {results.images} of {len(images.paths)} pictures; {kept} {folder}")
+        kept = "the results so far are in" if results.whole() else "parts may be left in"
+        say("stopped", f"after {results.images} of {len(images.paths)} images; {kept} {folder}")
         raise
     failed = results.failed + len(images.unlisted)
     speed = results.images / (time.monotonic() - start)
     say(
         "done",
-        f"pictures {results.images}, objects {results.objects}, failed {failed}; {speed:.1f} "
+        f"images {results.images}, objects {results.objects}, failed {failed}; {speed:.1f} "
         "images/s with reading and drawing",
     )
     if not results.objects:
-        say("note", f"no score reaches {threshold:g}; a lower --score-threshold shows weaker ones")
+        advice = "give a lower --score-threshold to see weaker ones"
+        say("note", f"no detection reaches {threshold:g}; {advice}")
     say("saved", f"{folder}: {DRAWN}/, {COCO_RESULTS}, {OBJECTS}, {IMAGES}")
     return 1 if failed else 0
 
@@ -88,7 +89,7 @@ def launch(config: Config) -> int:
 def _write_all(
     config: Config,
     predictions: Iterator[Prediction],
-    results: Results,
+    results: OutputFiles,
     total: int,
     device: torch.device,
 ) -> None:
@@ -104,7 +105,7 @@ def _write_all(
                     say("failed", f"{prediction.source}: {prediction.error}")
                 progress(results.images, total)
                 if results.images % LINE_EVERY == 0 and not is_terminal():
-                    say("progress", f"{results.images} of {total} pictures")
+                    say("progress", f"{results.images} of {total} images")
                 if config.gpu and results.images % config.batch_size == 0:
                     cooldown.rest()
     finally:
@@ -122,12 +123,12 @@ def _origin(config: Config, checkpoint: Checkpoint) -> str:
 def _output_folder(requested: str | None, beside: Path, source: Path) -> Path:
     """An empty place for the results, outside the folder of the images."""
     if requested is None:
-        refuse_inside(beside, source, "the pictures")
+        refuse_inside(beside, source, "the images")
         resolved = source.resolve()
         name = resolved.stem if resolved.is_file() else resolved.name
         return create_run_folder(beside, f"predict-{name}" if name else "predict")
     folder = Path(requested)
-    refuse_inside(folder, source, "the pictures")
+    refuse_inside(folder, source, "the images")
     taken = [name for name in (DRAWN, COCO_RESULTS, OBJECTS, IMAGES) if (folder / name).exists()]
     if taken:
         raise UserError(

@@ -1,1 +1,1 @@
-"""Measurements, run by hand: never part of the tests."""
+"""Measurements, run by hand: the tests run their code, but time nothing."""

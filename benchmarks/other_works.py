@@ -125,7 +125,7 @@ def validation_map(checkpoint: Path, cards: Path, machine: Machine) -> float:
         with machine.autocast():
             predicted = detector([image.to(machine.device) for image in images])
         results += [
-            ImageResult(t["image_id"], GroundTruth.from_target(t), Detections.from_tensors(d))
+            ImageResult.from_target(t, Detections.from_tensors(d))
             for t, d in zip(targets, predicted, strict=True)
         ]
     return CocoEvaluation(results, names).metrics.map

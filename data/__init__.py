@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data.reading.folder import Folder, open_folder
-from data.remarks import Remarks, listed
+from data.remarks import Remarks
 from utils.errors import UserError
+from utils.text import listed
 
 if TYPE_CHECKING:
     from data.dataset import DataSplits

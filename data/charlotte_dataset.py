@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from data.dataset import Annotation
 from data.reading.base import LayoutDataset, Reading
 from data.reading.class_names import name_counts, occurring_names
-from data.reading.folder import Folder, fold, read_text
+from data.reading.folder import Folder, read_text
 from data.reading.image_lookup import ImageIndex
 from data.reading.image_objects import ImageObjects
 from data.reading.voc_xml import read_annotations
-from data.remarks import Remarks, Severity, listed
+from data.remarks import Remarks, Severity
 from utils.errors import did_you_mean
+from utils.text import fold, listed
 
 VALIDATION_FOLDERS = ("val", "valid", "validation", "test")
 

@@ -38,7 +38,7 @@ class CocoDataset(LayoutDataset):
     objects. The class list is the categories that have objects in training, in the order of their
     ids; ids need not follow one another, and splits may number the same names differently.
 
-    Crowds (``iscrowd``) are not learnt; evaluation gets them, as COCO's rule requires.
+    Crowds (``iscrowd``) are not trained on; evaluation gets them, as COCO's rule requires.
     """
 
     layout = "COCO"
@@ -159,26 +159,26 @@ def _add_annotation(
     if box is None:
         return
     if crowd:
-        remarks.count("crowd regions, neither learnt nor judged", where, Severity.NOTE)
+        remarks.count("crowd regions: not trained on, ignored in evaluation", where, Severity.NOTE)
     objects = image.crowds if crowd else image.objects
     if not objects.add(name, box, difficult=bool(crowd)):
         remarks.count("duplicate annotations, removed", where)
 
 
 def _class_names(train: _Split) -> list[str]:
-    learnt = {name for image in train.images for name, _ in image.objects.rows}
+    learned = {name for image in train.images for name, _ in image.objects.rows}
     by_id = sorted(train.names.items(), key=lambda item: (isinstance(item[0], str), item[0]))
-    return list(dict.fromkeys(name for _, name in by_id if name in learnt))
+    return list(dict.fromkeys(name for _, name in by_id if name in learned))
 
 
 def _crowds(
     split: _Split, class_names: Sequence[str], remarks: Remarks
 ) -> Iterator[tuple[Path, Annotation]]:
-    """The regions where a detection is not judged, of the classes that are learnt."""
+    """The regions in which detections are ignored, of the classes that are learned."""
     for image in split.images:
         rows = {row: flag for row, flag in image.crowds.rows.items() if row[0] in class_names}
         for _ in range(len(image.crowds.rows) - len(rows)):
-            what = "crowd regions of classes that are not learnt, dropped"
+            what = "crowd regions of classes that are not learned, dropped"
             remarks.count(what, image.crowds.source, Severity.NOTE)
         if rows:
             yield image.path, replace(image.crowds, rows=rows).annotation(image.path)

@@ -1,7 +1,7 @@
 """The objects of a data set, cut out: images for a classifier to learn from.
 
-A backbone learns from them what tells the classes apart, before the detector is trained, whose
-loss teaches little of that at first.
+The detector's loss teaches the backbone little about classes at first; a classifier of crops
+teaches it sooner.
 """
 
 from __future__ import annotations

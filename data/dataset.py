@@ -22,8 +22,8 @@ from torchvision.transforms.v2 import functional as F
 from typing_extensions import NotRequired
 
 from data.image_files.cache import ImageCache, read_pixels
-from data.remarks import LISTED, listed
 from utils.errors import LONGEST_LIST, UserError, did_you_mean, shortened
+from utils.text import LISTED, listed
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Target(TypedDict):
 
 
 class SampleKey(NamedTuple):
-    """A row of the data set and the seed of the randomness spent on it."""
+    """An image's index and the seed of its augmentation."""
 
     row: int
     seed: int

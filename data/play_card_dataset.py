@@ -15,8 +15,9 @@ from data.reading.class_names import occurring_names
 from data.reading.folder import Folder, read_text
 from data.reading.image_lookup import PathIndex, remark_unused, searched
 from data.reading.image_objects import ImageObjects
-from data.remarks import Remarks, Severity, listed
+from data.remarks import Remarks, Severity
 from utils.errors import UserError
+from utils.text import listed
 
 REQUIRED = ("filename", "class", *COORDINATES)
 SIZES = ("width", "height")
@@ -214,7 +215,7 @@ def _header(cells: list[str], where: str) -> list[str]:
     if absent:
         raise UserError(
             f"{where}: no column {listed(absent)} in the header {','.join(cells)!r}; "
-            f"expected {','.join(REQUIRED)}, and if you like width and height."
+            f"expected {','.join(REQUIRED)}, and optionally width and height."
         )
     twice = sorted({name for name in REQUIRED if header.count(name) > 1})
     if twice:

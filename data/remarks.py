@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum
 
 from utils.errors import LONGEST_LIST, UserError, shortened
+from utils.text import listed
 
 # Of each kind the first places are kept: enough to work through, and bounded for any data set.
 KEPT_PLACES = 10_000
-# A line names as many, shortened, and then how many more there are and what names all.
-LISTED = 20
-LONGEST_ITEM = 200  # characters
-NAMES_ALL = "--check lists all"
+CHECK_HINT = "--check lists all"
 WRONG = "what has to be corrected"
 
 
@@ -31,27 +29,27 @@ class Severity(Enum):
 class Remark:
     """Events of one kind. count: how many, 0 for a remark that stands for itself.
 
-    places: file and object of each, at most ``KEPT_PLACES``. names_all: whether a line names them,
-    and not only one as an example.
+    places: file and object of each, at most ``KEPT_PLACES``. lists_places: whether a line names
+    them, and not only one as an example.
     """
 
     severity: Severity
     what: str
     count: int = 0
     places: list[str] = field(default_factory=list)
-    names_all: bool = False
+    lists_places: bool = False
 
     def line(self) -> str:
         """``what: 12 (e.g. a.xml, object 1)``, or with the first ``LISTED`` of the places."""
         if not self.count:
             return self.what
-        shown = self.listing() if self.names_all else f"e.g. {self.places[0]}"
+        shown = self.listing() if self.lists_places else f"e.g. {self.places[0]}"
         return f"{self.what}: {self.count} ({shown})"
 
     def listing(self, folder: str = "") -> str:
         """The places, those inside of ``folder`` without its path."""
         places = (place.replace(f"{folder}/", "") if folder else place for place in self.places)
-        return listed(places, hint=NAMES_ALL, count=self.count)
+        return listed(places, hint=CHECK_HINT, count=self.count)
 
 
 class Remarks:
@@ -87,7 +85,7 @@ class Remarks:
         """As ``count`` for each of ``places``, which the remark's line names. None: no remark."""
         for place in places:
             self.count(what, place, severity)
-            self._remark(severity, shortened(what)).names_all = True
+            self._remark(severity, shortened(what)).lists_places = True
 
     def error(self, message: str) -> None:
         """Something that only the user can correct."""
@@ -118,11 +116,13 @@ class Remarks:
             )
         elif errors:
             first = errors[0]
-            message = f"{where}: {_summary(first, where)}" if first.names_all else first.places[0]
-            others -= first.count if first.names_all else 1
+            message, shown = first.places[0], 1
+            if first.lists_places:
+                message, shown = f"{where}: {_summary(first, where)}", first.count
+            others -= shown
         else:
             return
-        more = f" ({others} more; {NAMES_ALL})" if others else ""
+        more = f" ({others} more; {CHECK_HINT})" if others else ""
         raise UserError(message + more, longest=LONGEST_LIST)
 
     def lines(self) -> tuple[str, ...]:
@@ -131,25 +131,11 @@ class Remarks:
 
     def _remark(self, severity: Severity, what: str) -> Remark:
         # Which images a run does without is never only an example.
-        names_all = severity is Severity.BAD_IMAGE
-        remark = Remark(severity, what, names_all=names_all)
+        lists_places = severity is Severity.BAD_IMAGE
+        remark = Remark(severity, what, lists_places=lists_places)
         return self._remarks.setdefault((severity, what), remark)
 
 
 def _summary(remark: Remark, folder: str) -> str:
     what = remark.what.replace(f"{folder}/", "")
     return f"{remark.count} {what}: {remark.listing(folder)}"
-
-
-def listed(
-    items: Iterable[object], limit: int = LISTED, *, hint: str = "", count: int | None = None
-) -> str:
-    """``a, b, c and 4 more``: enough to find the fault, short enough for one line.
-
-    hint: what names the others, in brackets after them. count: how many there are, where ``items``
-    are the first of them only.
-    """
-    texts: Sequence[str] = [str(item) for item in items]
-    rest = (len(texts) if count is None else count) - min(len(texts), limit)
-    shown = ", ".join(shortened(text, LONGEST_ITEM) for text in texts[:limit])
-    return shown + (f" and {rest} more" + (f" ({hint})" if hint else "") if rest > 0 else "")

@@ -16,8 +16,9 @@ from data.reading.class_names import occurring_names
 from data.reading.folder import Folder, read_text
 from data.reading.image_lookup import ImageIndex, basename, remark_unused, strip_image_suffix
 from data.reading.voc_xml import read_annotations
-from data.remarks import Remarks, Severity, listed
+from data.remarks import Remarks, Severity
 from utils.errors import did_you_mean
+from utils.text import listed
 
 VOC_CLASSES = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",

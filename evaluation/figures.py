@@ -79,8 +79,8 @@ def confusion(metrics: DetectorMetrics) -> bytes:
 
     def draw(axis: Any) -> None:
         axis.imshow(share, cmap="Blues", vmin=0, vmax=1, aspect="equal")
-        axis.set_xlabel("detected as")
-        axis.set_ylabel("truth")
+        axis.set_xlabel("predicted class")
+        axis.set_ylabel("annotated class")
         if len(names) <= CLASSES_WITH_NAMES:
             size = 9 if len(names) <= 20 else 6
             axis.set_xticks(range(len(names)), names, rotation=90 if len(names) > 8 else 45)
@@ -102,8 +102,8 @@ def sizes(metrics: DetectorMetrics) -> bytes:
     def draw(axis: Any) -> None:
         bars = np.arange(len(objects))
         missed = objects - detected
-        axis.bar(bars, detected, color=GOOD, label="found")
-        axis.bar(bars, missed, bottom=detected, color=BAD, label="not found", alpha=0.75)
+        axis.bar(bars, detected, color=GOOD, label="detected")
+        axis.bar(bars, missed, bottom=detected, color=BAD, label="missed", alpha=0.75)
         for bar, total, correct in zip(bars, objects, detected, strict=True):
             text = f"{correct / total:.0%}" if total else ""
             axis.text(bar, total, text, ha="center", va="bottom", fontsize=8, color=INK)
@@ -123,7 +123,7 @@ def recall_by_size(metrics: DetectorMetrics) -> tuple[np.ndarray, np.ndarray, np
     """
     sides, detected = [np.zeros(0)], [np.zeros(0, dtype=bool)]
     for outcome in metrics.outcomes:
-        objects = outcome.image.ground_truth
+        objects = outcome.result.ground_truth
         extent = (objects.boxes[:, 2:] - objects.boxes[:, :2]).astype(np.float64)
         sides.append(np.sqrt(extent.prod(axis=1))[~objects.difficult])
         detected.append(outcome.detected[~objects.difficult])

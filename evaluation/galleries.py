@@ -11,9 +11,11 @@ from PIL import Image
 
 from evaluation.metrics.outcomes import Outcome
 from evaluation.metrics.results import Detections
+from utils.text import listed
 from utils.visualisation import draw_boxes
 
 IMAGES_EACH = 8
+ERRORS_LISTED = 4
 SIDE = 420  # pixels of the longer side
 QUALITIES = (80, 65, 50, 35)
 # 48 of these are 2.8 MB, so that the page stays under 5 MB whatever the images are.
@@ -44,8 +46,8 @@ class Gallery:
 
 
 def _confused(outcome: Outcome, names: Sequence[str]) -> list[str]:
-    annotated = outcome.image.ground_truth.labels[outcome.confused_object[outcome.confused]]
-    predicted = outcome.image.detections.labels[outcome.confused]
+    annotated = outcome.result.ground_truth.labels[outcome.confused_object[outcome.confused]]
+    predicted = outcome.result.detections.labels[outcome.confused]
     pairs = zip(annotated, predicted, strict=True)
     return [f"{names[k - 1]} called {names[name - 1]}" for k, name in pairs]
 
@@ -76,7 +78,7 @@ KINDS = (
         "Missed objects",
         "Objects without any detection on them; images with the most of them first.",
         ("object missed", "objects missed"),
-        lambda o, names: [names[k - 1] for k in o.image.ground_truth.labels[o.missed]],
+        lambda o, names: [names[k - 1] for k in o.result.ground_truth.labels[o.missed]],
         lambda o: float(o.missed.sum()),
         lambda o: o.confused,
     ),
@@ -85,16 +87,16 @@ KINDS = (
         "Detections on no object, or on one that has a detection already; the most and the "
         "highest scores first.",
         ("false detection", "false detections"),
-        lambda o, names: _with_scores(o.image.detections.keep(o.false_positive), names),
-        lambda o: float(o.image.detections.scores[o.false_positive].sum()),
+        lambda o, names: _with_scores(o.result.detections.keep(o.false_positive), names),
+        lambda o: float(o.result.detections.scores[o.false_positive].sum()),
         lambda o: o.false_positive,
     ),
     _Kind(
         "Confusions",
-        "Objects detected with a wrong name; the most and the highest scores first.",
-        ("object misnamed", "objects misnamed"),
+        "Objects detected with a wrong class; the most and the highest scores first.",
+        ("object with a wrong class", "objects with a wrong class"),
         _confused,
-        lambda o: float(o.image.detections.scores[o.confused].sum()),
+        lambda o: float(o.result.detections.scores[o.confused].sum()),
         lambda o: o.confused,
     ),
 )
@@ -110,7 +112,7 @@ def galleries(
     for kind in KINDS:
         failing = [o for o in outcomes if kind.badness(o) > 0]
         worst = sorted(failing, key=kind.badness, reverse=True)[:IMAGES_EACH]
-        exhibits = (_exhibit(kind, o, class_names, *picture(o.image.image_id)) for o in worst)
+        exhibits = (_exhibit(kind, o, class_names, *picture(o.result.image_id)) for o in worst)
         shown.append(Gallery(kind.title, kind.meaning, len(failing), tuple(exhibits)))
     return shown
 
@@ -120,9 +122,9 @@ def _exhibit(
 ) -> Exhibit:
     caption = _caption(kind, outcome, class_names)
     # What is drawn last is seen whole.
-    scores = outcome.image.detections.scores
+    scores = outcome.result.detections.scores
     outcome = outcome.ordered(np.lexsort((scores, kind.marked(outcome))))
-    objects, detections = outcome.image.ground_truth, outcome.image.detections
+    objects, detections = outcome.result.ground_truth, outcome.result.detections
     scale = min(1.0, SIDE / max(picture.size))
     small = picture.resize([max(1, round(s * scale)) for s in picture.size], Image.Resampling.BOX)
     names, colours = [class_names[k - 1] for k in objects.labels], _object_colours(outcome)
@@ -134,15 +136,14 @@ def _exhibit(
 
 def _caption(kind: _Kind, outcome: Outcome, class_names: Sequence[str]) -> str:
     """``2 objects missed: king, king``."""
-    listed = kind.errors(outcome, class_names)
-    shown = ", ".join(listed[:4]) + (", …" if len(listed) > 4 else "")
-    return f"{len(listed)} {kind.words[len(listed) != 1]}: {shown}"
+    errors = kind.errors(outcome, class_names)
+    return f"{len(errors)} {kind.words[len(errors) != 1]}: {listed(errors, ERRORS_LISTED)}"
 
 
 def _object_colours(outcome: Outcome) -> list[str]:
     colours = np.where(outcome.detected, RIGHT, CONFUSED)
     colours = np.where(outcome.missed, WRONG, colours)
-    ignored = outcome.image.ground_truth.difficult & ~outcome.detected
+    ignored = outcome.result.ground_truth.difficult & ~outcome.detected
     return np.where(ignored, OTHER, colours).tolist()
 
 

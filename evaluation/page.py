@@ -81,12 +81,12 @@ def largest_confusions(metrics: DetectorMetrics) -> list[tuple[str, str, int, fl
 
 
 def _outcome_counts(metrics: DetectorMetrics) -> dict[str, int]:
-    """Objects detected with their name, with another one, or missed; and false positives."""
+    """Objects detected with the correct class, with a wrong one, or missed; and false positives."""
     matrix = metrics.confusion
-    right = int(np.trace(matrix[:-1, :-1]))
+    correct = int(np.trace(matrix[:-1, :-1]))
     return {
-        "right": right,
-        "misnamed": int(matrix[:-1, :-1].sum()) - right,
+        "correct": correct,
+        "wrong_class": int(matrix[:-1, :-1].sum()) - correct,
         "missed": int(matrix[:-1, -1].sum()),
         "false": int(matrix[-1].sum()),
     }

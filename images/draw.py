@@ -13,7 +13,6 @@ from data.drawn_cards.card import RANKS, DeckStyle, draw_card
 from data.drawn_cards.scene import draw_scene, envelope
 from utils.visualisation import COLOURS, draw_boxes
 
-FOLDER = Path(__file__).resolve().parent
 BANNER_SIZE = (1280, 320)
 HEADER_SIZE = (1280, 360)
 TITLE = "Efficient RetinaNet"
@@ -112,5 +111,6 @@ PICTURES: dict[str, Callable[[], Image.Image]] = {
 
 if __name__ == "__main__":
     for name, make in PICTURES.items():
-        make().save(FOLDER / name, optimize=True)
-        print(f"{FOLDER / name} {(FOLDER / name).stat().st_size / 1000:.0f} kB")
+        path = Path(__file__).resolve().with_name(name)
+        make().save(path, optimize=True)
+        print(f"{path} {path.stat().st_size / 1000:.0f} kB")

@@ -29,7 +29,8 @@ def for_inference(
     which losses need and detections do not.
     """
     machine = machine or Machine(next(model.parameters()).device, "fp32")
-    # Other tensors on the same memory: a change of the copy's must not change the model's.
+    # New tensor objects on the same memory, so that requires_grad_ on the copy leaves the model's
+    # alone.
     shared: dict[int, Tensor] = {id(b): b.detach() for b in model.buffers()}
     shared |= {id(p): nn.Parameter(p.detach(), requires_grad=False) for p in model.parameters()}
     fast = copy.deepcopy(model, shared).to(machine.device)

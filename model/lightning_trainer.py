@@ -15,7 +15,7 @@ from torchvision.models.detection import RetinaNet
 
 from evaluation.metrics.coco import CocoEvaluation, CocoMetrics
 from evaluation.metrics.operating_point import OperatingPoints
-from evaluation.metrics.results import GroundTruth, ImageResult
+from evaluation.metrics.results import ImageResult
 from model.detector import Detector
 from model.network.retinanet import BatchedRetinaNet
 from model.training.recipe import Recipe, parameter_groups, warmed_up_average, warmup_cosine
@@ -157,7 +157,7 @@ class DetectorModule(pl.LightningModule):
         if losses:
             self.log("val_loss", sum(losses.values()), batch_size=len(images))
         self._results += [
-            ImageResult(int(target["image_id"]), GroundTruth.from_target(target), detected)
+            ImageResult.from_target(target, detected)
             for target, detected in zip(targets, detections, strict=True)
         ]
 

@@ -1,6 +1,6 @@
 """A detector on images without labels: they are read in worker processes and go in batches.
 
-Everything streams: an image is read shortly before its batch and let go of after it, so the
+Everything streams: an image is read shortly before its batch and released after it, so the
 memory needed does not depend on how many there are.
 """
 
@@ -50,16 +50,6 @@ class Prediction:
     error: str | None = None
     image: Image.Image | None = None
 
-    @property
-    def boxes(self) -> np.ndarray:
-        """Those of ``detections``."""
-        return self.detections.boxes
-
-    @property
-    def scores(self) -> np.ndarray:
-        """Those of ``detections``."""
-        return self.detections.scores
-
 
 def predict(
     model: RetinaNet,
@@ -80,7 +70,8 @@ def predict(
         for prediction in predict(model, photos, ("ace", "king")):
             if prediction.error:
                 print(f"{prediction.source}: {prediction.error}")
-            for name, score, box in zip(prediction.names, prediction.scores, prediction.boxes):
+            detections = prediction.detections
+            for name, score, box in zip(prediction.names, detections.scores, detections.boxes):
                 print(prediction.source, name, f"{score:.2f}", box.tolist())
 
     model: of ``get_efficient_retinanet`` or any torchvision RetinaNet; it stays as it is. images:
@@ -120,7 +111,7 @@ def _refuse_misfits(
             "not counted); give the names it was trained with, in that order."
         )
     if isinstance(images, (str, Path, Image.Image)):
-        raise UserError("images: a single picture; give a list of pictures, [picture].")
+        raise UserError("images: a single image; give a list of images, [image].")
     if not 0 <= score_threshold <= 1:
         raise UserError(f"score_threshold {score_threshold}: expected 0 to 1.")
     if score_threshold < model.score_thresh:

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path, PurePosixPath
 
-from data.reading.folder import fold
 from prediction.inference import Prediction
 from utils.console import harmless
+from utils.text import fold
 from utils.visualisation import draw_boxes
 
 DRAWN = "images"
@@ -26,7 +26,7 @@ NAME_LONGEST = 240  # bytes of a file's name; disks take 255
 FORMULA = re.compile(r"\s*[=+\-@\uff1d\uff0b\uff0d\uff20].*[(|!#]", re.DOTALL)
 
 
-class Results:
+class OutputFiles:
     """The files of one prediction; they grow under other names until the ``with`` block ends.
 
     They appear also when it is broken off, with the objects detected until then.
@@ -45,7 +45,7 @@ class Results:
         header = ("filename", "image_id", "width", "height", "objects", "annotated", "error")
         self._images = _GrowingFile(folder / IMAGES, csv_line(*header))
 
-    def __enter__(self) -> Results:
+    def __enter__(self) -> OutputFiles:
         return self
 
     def __exit__(self, *error: object) -> None:

@@ -18,8 +18,7 @@ def boxes_of(rows: Any) -> np.ndarray:
 
 def result_from_tensors(target: Any, detection: Any) -> ImageResult:
     """From a data set's target and a model's output for its image."""
-    truth, detections = GroundTruth.from_target(target), Detections.from_tensors(detection)
-    return ImageResult(int(target["image_id"]), truth, detections)
+    return ImageResult.from_target(target, Detections.from_tensors(detection))
 
 
 def result(

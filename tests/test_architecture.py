@@ -17,7 +17,8 @@ from tests.conftest import ROOT
 
 # From the ground up. A file imports from its own floor's room and from floors below, never from
 # another room of its own floor. A room is named by the folder that it begins with; the longest
-# name counts. "launchers" are the files of the top level but for main.py and example.py.
+# name counts. "launchers" are the files of the top level but for main.py and example.py. The
+# benchmarks, the example and the README's pictures lie on no floor.
 FLOORS = (
     ("utils",),
     ("evaluation/metrics",),  # arrays in, numbers out: what moves weights asks it too
@@ -28,9 +29,10 @@ FLOORS = (
     ("main",),
 )
 ROOMS = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
+ON_NO_FLOOR = ("benchmarks", "images")
 PACKAGES = sorted({room.split("/")[0] for room in ROOMS} - {"launchers", "main"})
 # What a constant may be made with: functions that only compute.
-PURE_MODULES = {"collections", "dataclasses", "enum", "functools", "numpy", "re", "typing"}
+PURE_MODULES = {"collections", "dataclasses", "enum", "functools", "math", "numpy", "re", "typing"}
 ACTING_BUILTINS = {"breakpoint", "compile", "eval", "exec", "__import__", "input", "open", "print"}
 OPTIONAL = {"effdet"}  # a peer of the benchmark, which does without it
 HEAVY = ("torch", "torchvision", "pytorch_lightning", "matplotlib", "numpy")
@@ -38,7 +40,7 @@ HEAVY = ("torch", "torchvision", "pytorch_lightning", "matplotlib", "numpy")
 
 def source_files() -> list[Path]:
     top = ROOT.glob("*.py")
-    inside = (path for name in (*PACKAGES, "benchmarks") for path in (ROOT / name).rglob("*.py"))
+    inside = (path for name in (*PACKAGES, *ON_NO_FLOOR) for path in (ROOT / name).rglob("*.py"))
     return sorted(path.relative_to(ROOT) for path in (*top, *inside))
 
 
@@ -52,7 +54,7 @@ each_file = pytest.mark.parametrize("file", FILES, ids=str)
 def room_of(module: str) -> str | None:
     """The room that a dotted name belongs to; None for a library."""
     parts = module.split(".")
-    if parts[0] in ("benchmarks", "main", "example"):
+    if parts[0] in (*ON_NO_FLOOR, "main", "example"):
         return parts[0]
     for length in range(len(parts), 0, -1):
         if (room := "/".join(parts[:length])) in ROOMS:
@@ -65,6 +67,8 @@ def may_import(room: str, other: str) -> bool:
         return other != "main"
     if room == "example":
         return other == "model"
+    if room == "images":
+        return other in ("data", "utils")
     # The benchmarks and the example lie on no floor.
     return other in ROOMS and (room == other or ROOMS[other] < ROOMS[room])
 
@@ -94,7 +98,7 @@ def imported_modules(tree: ast.AST, file: Path) -> set[str]:
 
 
 def test_every_room_is_looked_at() -> None:
-    assert {room_of(module_of(file)) for file in FILES} == {*ROOMS, "benchmarks", "example"}
+    assert {room_of(module_of(file)) for file in FILES} == {*ROOMS, *ON_NO_FLOOR, "example"}
 
 
 @each_file

@@ -29,7 +29,7 @@ from model.lightning_trainer import DetectorModule, Recipe
 from model.training.run_recorder import RunRecorder
 from prediction import output_files as prediction_files
 from prediction.inference import Prediction
-from prediction.output_files import Results, csv_line
+from prediction.output_files import OutputFiles, csv_line
 from tests.data_sets import annotation, draw_image, write_text
 from tests.evaluation.pages import metrics_of, outside, page_of
 from tests.image_results import random_results
@@ -190,7 +190,7 @@ def test_the_tables_of_a_prediction_hold_every_name_in_one_cell_and_json_as_it_i
     files = [
         f"{name[:60]}{k}.png".replace("/", "").replace("\0", "") for k, name in enumerate(NAMES)
     ]
-    with Results(tmp_path, files) as results:
+    with OutputFiles(tmp_path, files) as results:
         for index, name in enumerate(NAMES):
             results.add(prediction(index, name))
     found = json.loads((tmp_path / "predictions.json").read_text(encoding="utf-8"))
@@ -222,7 +222,7 @@ def test_a_row_of_any_names_is_read_back_as_one_row(names: list[str]) -> None:
 
 def test_the_longest_names_that_a_disk_takes_are_drawn_under_shorter_ones(tmp_path: Path) -> None:
     files = ["a" * 251 + ".png", "a" * 251 + ".gif", "é" * 125 + ".png", "\udcff" * 251 + ".png"]
-    with Results(tmp_path, files) as results:
+    with OutputFiles(tmp_path, files) as results:
         for index in range(len(files)):
             results.add(prediction(index, "ace"))
     assert len(list((tmp_path / "images").iterdir())) == len(files)

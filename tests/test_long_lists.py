@@ -15,7 +15,7 @@ from data.checking.check import check_dataset
 from data.dataset import Annotation, Dataset
 from data.reading import class_names
 from data.reading.class_names import remark_names
-from data.remarks import KEPT_PLACES, LISTED, LONGEST_ITEM, NAMES_ALL, Remarks, Severity, listed
+from data.remarks import CHECK_HINT, KEPT_PLACES, Remarks, Severity
 from tests.data_sets import (
     ACE,
     KING,
@@ -28,6 +28,7 @@ from tests.data_sets import (
     xml_text,
 )
 from utils.errors import LONGEST_LINE, LONGEST_LIST, UserError, did_you_mean, shortened
+from utils.text import LISTED, LONGEST_ITEM, listed
 
 SOUND = {f"{i}.jpg": [ACE, KING] for i in range(4)}
 MANY = LISTED + 5
@@ -95,7 +96,7 @@ of_kinds = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.make.__n
 def test_a_line_names_as_many_as_fit_how_many_more_there_are_and_which_command_names_all(
     kind: Kind, tmp_path: Path
 ) -> None:
-    for count, rest in ((LISTED, ""), (MANY, f"and 5 more ({NAMES_ALL})")):
+    for count, rest in ((LISTED, ""), (MANY, f"and 5 more ({CHECK_HINT})")):
         folder = tmp_path / f"of {rest[:5]}"
         kind.make(folder, count)
         lines = [refusal(folder)] if kind.refused else []
@@ -133,7 +134,7 @@ def test_what_else_is_wrong_is_counted_beside_what_is_named() -> None:
     remarks.error("a.xml: inverted")
     with pytest.raises(UserError) as caught:
         remarks.refuse("/data", skip_bad_images=False)
-    assert str(caught.value) == f"/data: 2 names not in the list: one, two (1 more; {NAMES_ALL})"
+    assert str(caught.value) == f"/data: 2 names not in the list: one, two (1 more; {CHECK_HINT})"
     remarks.count_all("nothing", [])
     assert len(list(remarks)) == 2
 

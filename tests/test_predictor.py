@@ -149,7 +149,7 @@ def test_what_was_detected_is_kept_when_the_user_or_the_disk_ends_it(
     result = run(checkpoint, three, "--output", str(output), "--score-threshold", "0.05")
     assert result.status == status and words in result.err and len(result.err.splitlines()) == 1
     [line] = result.lines("stopped")
-    assert "after 2 of 3 pictures" in line and str(output) in line
+    assert "after 2 of 3 images" in line and str(output) in line
     assert {item["file_name"] for item in result.objects()} == {"a.png", "b.png"}
     assert [row["filename"] for row in result.rows("images.csv")] == ["a.png", "b.png"]
     assert {p.name for p in output.iterdir()} == {"images", *RESULTS}
@@ -173,4 +173,4 @@ def test_a_long_prediction_without_a_terminal_prints_its_progress(
     checkpoint: Path, three: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(predictor, "LINE_EVERY", 2)
-    assert run(checkpoint, three).lines("progress") == ["progress  2 of 3 pictures"]
+    assert run(checkpoint, three).lines("progress") == ["progress  2 of 3 images"]

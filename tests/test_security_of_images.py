@@ -85,7 +85,7 @@ def test_an_image_far_larger_than_its_file_is_refused_before_it_is_decoded(
     assert str(error.value).startswith(f"{path}: ") and peak < PEAK
     assert "bomb" in str(error.value).removeprefix(str(path)) or "too large" in str(error.value)
     (one,) = predict(small_model, [path], [str(k) for k in range(6)], score_threshold=0.5)
-    assert one.error and not len(one.boxes)
+    assert one.error and not len(one.detections)
 
 
 def test_the_limits_on_images_are_pillow_s_own() -> None:
@@ -120,13 +120,13 @@ def test_an_image_never_starts_a_program(
     path = folder / "train" / "a.jpg"
     path.write_bytes(POSTSCRIPT)
     for decode in (False, True):
-        assert probe(path, decode=decode).error == "not a picture in any format that is read"
-    with pytest.raises(UserError, match="not a picture"):
+        assert probe(path, decode=decode).error == "not an image in any format that is read"
+    with pytest.raises(UserError, match="not an image"):
         read_image(path)
     (one,) = predict(small_model, [path], [str(k) for k in range(6)], score_threshold=0.5)
     assert one.error
     assert main.main(["--check", "-p", str(folder)]) == 2
-    assert "a.jpg: not a picture" in capsys.readouterr().out
+    assert "a.jpg: not an image" in capsys.readouterr().out
     assert not ghostscript.exists()
     path.with_suffix(".eps").write_bytes(POSTSCRIPT)
     assert find_images(folder / "train").others == {".eps": 1}

@@ -41,9 +41,9 @@ def fit(
             f"--learning-rate than {module.recipe.learning_rate:g}, or --precision fp32."
         ) from error
     except KeyboardInterrupt:
-        hint = "no epoch was whole yet: start again with -t True"
+        hint = "no epoch was finished yet: start again with -t True"
         if (run / LAST).is_file():
-            hint = f"whole epochs are saved: go on with python main.py --resume {run}"
+            hint = f"finished epochs are saved: continue with python main.py --resume {run}"
             save_curves(run / METRICS_FILE, run / CURVES)
         epoch = min(trainer.current_epoch + 1, trainer.max_epochs or 0)
         say("stopped", f"in epoch {epoch}; {hint}")

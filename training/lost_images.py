@@ -1,4 +1,4 @@
-"""The callback that says which images could no longer be read while a run went on."""
+"""The callback that reports images that became unreadable during a run."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ import pytorch_lightning as pl
 from pytorch_lightning.trainer.states import TrainerFn
 
 from data.dataset import Dataset
-from data.remarks import NAMES_ALL, listed
+from data.remarks import CHECK_HINT
 from utils.console import say
 from utils.errors import UserError
+from utils.text import listed
 
 MOST_LOST = 0.5  # of a split's images; beyond, a disk is gone and not a file
 
 
 class LostImages(pl.Callback):
-    """After each epoch: what was left out of it, once as long as it stays the same.
+    """After each epoch, reports the images that were left out; an unchanged list is not repeated.
 
-    Every image was looked at before the run; one that is deleted, replaced or damaged since is left
-    out, and so is one whose damage lies in the middle of the file, where that look does not reach.
+    The probe before the run reads header and end, so damage in the middle shows only here.
     Raises UserError when most of a split is gone: the checkpoints of earlier epochs are kept.
     """
 
@@ -49,6 +49,6 @@ class LostImages(pl.Callback):
             say(
                 "note",
                 f"{when}{len(files)} {split} image(s) could not be read and were left out: "
-                f"{listed(files, hint=NAMES_ALL)}",
+                f"{listed(files, hint=CHECK_HINT)}",
             )
         self._reported[split] = lost

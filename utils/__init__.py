@@ -1,1 +1,1 @@
-"""The ground floor: configuration, errors, metrics, drawing, the temperature guard."""
+"""The ground floor: configuration, errors, drawing, the temperature guard."""

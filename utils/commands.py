@@ -31,7 +31,7 @@ def command_of(given: Mapping[str, Any]) -> Command:
     if not commands and "load" not in given:
         raise UserError(
             "nothing to do: give -t True to train, or -l FILE to monitor a checkpoint or, with "
-            "--predict PATH, to find the objects in pictures (--help shows everything)."
+            "--predict PATH, to find the objects in images (--help shows everything)."
         )
     command = commands[0] if commands else Command.MONITOR
     if command is Command.CHECK and "path" not in given:

@@ -57,7 +57,7 @@ class Config:
     # The seven flags of the original.
     path: str | None = _option(
         None,
-        "the data set's folder; without it, playing cards drawn by the program",
+        "the data set's folder; without it the checkpoint's, else drawn playing cards",
         short="-p",
         metavar="FOLDER",
         commands=READING,
@@ -99,21 +99,21 @@ class Config:
     )
     predict: str | None = _option(
         None,
-        "an image or a folder of them, with -l: find and draw the objects in every picture",
+        "an image or a folder of them, with -l: find and draw the objects in every image",
         metavar="PATH",
         commands=(PREDICT,),
     )
     check: bool = _option(
         False,
-        "look at the data set of -p and say what is wrong with it",
+        "check the data set of -p and list what is wrong with it",
         is_switch=True,
         commands=EVERY,
     )
 
     output: str | None = _common(
         None,
-        "folder of a run's folder [default: runs], or of the files that monitor and predict write "
-        "[default: beside the checkpoint]",
+        "where the run's folder is made [default: runs]; for monitor and predict, where their "
+        "files go [default: beside the checkpoint]",
         metavar="FOLDER",
         commands=FROM_WEIGHTS,
     )
@@ -139,7 +139,9 @@ class Config:
     pretrained_backbone_factor: float = _training(
         0.1, "multiplies the learning rate for a backbone with ImageNet weights", check=at_least(0)
     )
-    weight_decay: float = _training(0.05, "AdamW's, not for biases and norms", check=at_least(0))
+    weight_decay: float = _training(
+        0.05, "AdamW's weight decay; biases and norm parameters are left out", check=at_least(0)
+    )
     warmup_steps: int = _training(
         100,
         "steps of linear warm-up before the cosine; a shorter run never reaches the peak",
@@ -149,7 +151,7 @@ class Config:
         10.0, "largest norm of the gradient; 0 leaves it as it is", check=at_least(0)
     )
     ema_decay: float = _training(
-        0.998, "of the averaged weights, which are validated and saved", check=between(0, 1)
+        0.998, "decay of the averaged weights, which are validated and saved", check=between(0, 1)
     )
     compile: bool = _training(
         False,
@@ -164,7 +166,7 @@ class Config:
     )
     seed: int = _training(
         0,
-        "of every random choice; the data set that a checkpoint remembers keeps its split",
+        "seed of every random choice; with -l the data set keeps the checkpoint's split",
         commands=(TRAIN, CHECK),
         check=between(0, 2**31),
     )
@@ -212,8 +214,8 @@ class Config:
     )
     on_bad_image: str | None = _data(
         None,
-        "fail: images that are missing or cannot be read keep a run from starting; skip: they are "
-        "left out, counted and listed [default: fail, or the checkpoint's]",
+        "fail: do not start when an image is missing or unreadable; skip: leave such images out, "
+        "count and list them [default: fail, or the checkpoint's]",
         parse=one_of("fail", "skip"),
         commands=READING,
     )
@@ -239,7 +241,7 @@ class Config:
     )
     cache_folder: str = _data(
         "~/.cache/efficient-retinanet",
-        "folder for what the program draws or prepares itself",
+        "folder for the cards that the program draws",
         metavar="FOLDER",
         commands=(TRAIN, RESUME, MONITOR),
     )

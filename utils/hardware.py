@@ -36,8 +36,7 @@ def choose_device(requested: str | None) -> torch.device:
 def choose_precision(requested: str, device: torch.device) -> str:
     """``fp32`` or ``bf16``; ``auto`` takes bf16 where the hardware is faster in it.
 
-    A card is if it has instructions for it. A CPU that has them may still be slower with them, and
-    is measured.
+    A card with bf16 instructions is; a CPU may be slower with them, so it is measured.
     """
     if requested != "auto":
         return requested

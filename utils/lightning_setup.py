@@ -35,7 +35,7 @@ def make_trainer(
     )
 
 
-# These warn of what the program reports itself, or of what is as intended.
+# Warnings about what the program reports itself, or about what is intended.
 NOT_FOR_THE_USER = (
     ".*does not have many workers.*",
     ".*exists and is not empty.*",

@@ -74,8 +74,8 @@ def find_last(run: Path) -> Path:
     last = run / LAST if run.is_dir() else run
     if not last.is_file():
         raise UserError(
-            f"--resume {run}: there is no {last}; give a run's folder or its {LAST}. A run that "
-            "was stopped before its first epoch was whole starts anew with -t True."
+            f"--resume {run}: there is no {last}; give a run's folder or its {LAST}. A run "
+            "stopped before the end of its first epoch has to be started again with -t True."
         )
     return last
 

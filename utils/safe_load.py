@@ -13,7 +13,7 @@ import torch
 
 from utils.errors import UserError, first_line
 
-# What PyTorch says of a function or class that a file wants to be called.
+# How PyTorch's error names the function or class that a file asks for.
 _NEEDED_CODE = re.compile(r"\bGLOBAL (\S{1,80})")
 
 
@@ -28,7 +28,7 @@ def load_plain(path: Path, refusal: str, advice: str, *, mmap: bool = False) -> 
     try:
         _refuse_packed(path)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of what a foreign file was written with
+            warnings.simplefilter("ignore")  # about the version that wrote the file
             return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     except Exception as error:
         # A foreign or cut-off file can stop the unpickler anywhere, with any exception.
@@ -57,5 +57,5 @@ def _why_not(error: Exception) -> str:
     if isinstance(error, pickle.UnpicklingError):
         return "it holds more than that, or is no file of PyTorch"
     reason = first_line(error)
-    # Which a file of PyTorch has at its end.
+    # The central directory is at the end of a PyTorch file.
     return "the file is incomplete" if "central directory" in reason else reason

@@ -88,7 +88,7 @@ def _fit(
     if not kept.all() and not same_size:
         # Boxes that fit the stated size and not the image were drawn on another image.
         remarks.error(
-            f"{record.source}: boxes for a picture of {_show(record.size)}, but "
+            f"{record.source}: boxes for an image of {_show(record.size)}, but "
             f"{record.image_path} is {_show(size)}, and {int((~kept).sum())} of {len(kept)} lie "
             "mostly outside; was it resized after it was labelled? Restore it or label it again."
         )

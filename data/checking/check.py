@@ -70,7 +70,7 @@ class Check:
     remarks: list[Remark] = field(default_factory=list)
 
     def refused(self, remark: Remark) -> bool:
-        """Whether training would not start because of it, if its quick probe saw it too."""
+        """Whether training would refuse to start (if its quicker probe saw this too)."""
         if remark.severity is Severity.BAD_IMAGE:
             return not self.skip_bad_images
         return remark.severity is Severity.ERROR

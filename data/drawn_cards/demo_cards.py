@@ -62,14 +62,14 @@ def write_demo_cards(
     if train < 1 or validation < 0 or seed < 0:
         raise UserError(
             f"demo cards: train={train}, validation={validation}, seed={seed}: "
-            "expected at least one training picture and no negative number."
+            "expected at least one training image and no negative number."
         )
     try:
         return _write_aside(folder, (train, validation), seed, progress)
     except OSError as error:
         raise UserError(
             f"{folder}: the demo cards cannot be written ({error}); "
-            "free the place or choose another folder."
+            "free some disk space or choose another folder."
         ) from error
 
 

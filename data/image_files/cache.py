@@ -56,7 +56,7 @@ class ImageCache:
         pixels = read_pixels(path, size)
         if pixels.shape == (3, height, width):
             rows.copy_(pixels.permute(1, 2, 0))
-            # Last: whoever sees it gets the whole image. In an epoch no other process requests it.
+            # Set last, so that a process that sees the mark finds a complete image.
             self._memory[place] = 1
         return pixels
 

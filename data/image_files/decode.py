@@ -29,7 +29,7 @@ SWAPS_SIDES = frozenset({5, 6, 7, 8})
 Size = tuple[int, int]  # width, height
 
 TAIL = 1024  # bytes from a JPEG's end that show whether it is whole
-# Texts of a PNG that can hold an orientation, and the most bytes that a text's name has.
+# PNG text chunks that can hold an orientation; the longest name that such a chunk may have.
 _ORIENTATION_TEXTS = frozenset({b"exif", b"Raw profile type exif", b"xmp", b"XML:com.adobe.xmp"})
 _LONGEST_NAME = 80
 _BITS_PER_SAMPLE = 258  # a tag of TIFF

@@ -68,7 +68,7 @@ def find_images(path: Path) -> ImageFiles:
             others[suffix or "no extension"] += 1
     if not paths:
         raise UserError(
-            f"--predict {path}: the folder holds no pictures{describe_others(others)}; give an "
+            f"--predict {path}: the folder holds no images{describe_others(others)}; give an "
             "image or a folder of images in a format that is read, as JPEG or PNG."
         )
     return ImageFiles(path, tuple(sorted(paths)), others, tuple(unlisted))

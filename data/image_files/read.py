@@ -87,7 +87,7 @@ def why_unreadable(error: Exception, path: Path | None) -> str:
     if isinstance(error, UnidentifiedImageError):
         if path is not None and os.path.getsize(path) == 0:
             return "the file is empty"
-        return "not a picture in any format that is read"
+        return "not an image in any format that is read"
     if isinstance(error, Image.DecompressionBombError):
         limit = f"{max_megapixels():g} megapixels, the limit against decompression bombs"
         return f"larger than {limit} (--max-megapixels raises it)"
@@ -115,7 +115,7 @@ def probe(
     """What an image file holds; an unreadable one has an ``error``.
 
     Only the header and how the file ends are read, unless these leave doubt or ``decode`` is true.
-    for_large: where large images are decoded, by default here.
+    for_large: the pool that decodes large images; without it they are decoded here.
     """
     stored_size = None
     orientation = 1

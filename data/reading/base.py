@@ -14,9 +14,10 @@ from data.dataset import Annotation, Dataset, DataSplits, unknown_names
 from data.image_files.read import ImageProbe
 from data.reading.class_names import name_counts, occurring_names, remark_names
 from data.reading.folder import Folder
-from data.remarks import Remarks, Severity, listed
+from data.remarks import Remarks, Severity
 from data.splits import seeded_split
 from utils.errors import UserError
+from utils.text import listed
 
 Progress = Callable[[int, int], None]
 
@@ -151,8 +152,8 @@ def _refuse_fractions(records: Sequence[Annotation], folder: Folder) -> None:
         raise UserError(
             f"{folder.path}: {len(fractions)} of {len(boxes)} boxes have all coordinates between 0 "
             f"and 1, e.g. {record.source}, {record.image_path.name}: {[*map(float, box.round(4))]};"
-            " they look like shares of the picture's size; expected pixels. Multiply them by the "
-            "picture's width and height."
+            " they look like shares of the image's size; expected pixels. Multiply them by the "
+            "image's width and height."
         )
 
 

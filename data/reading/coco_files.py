@@ -7,10 +7,11 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from data.reading.folder import Folder, fold
+from data.reading.folder import Folder
 from data.reading.image_lookup import PathIndex
-from data.remarks import Remarks, listed
+from data.remarks import Remarks
 from utils.errors import UserError
+from utils.text import fold, listed
 
 # The words in a file's or folder's name that name its split.
 SPLITS = {

@@ -7,12 +7,12 @@ absolute path nor a symbolic link can lead out of the folder that the user gave.
 from __future__ import annotations
 
 import os
-import unicodedata
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 
 from utils.errors import UserError, did_you_mean
+from utils.text import fold
 
 IMAGE_SUFFIXES = frozenset(
     (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm")
@@ -137,14 +137,6 @@ def read_text(path: Path) -> str:
             f"{path}, line {line}: not UTF-8 text (byte 0x{raw[error.start]:02x}); "
             "save the file as UTF-8."
         ) from error
-
-
-def fold(name: str) -> str:
-    """A name for comparing: without case, and with one spelling of accented letters.
-
-    macOS hands out decomposed letters where annotations hold composed ones.
-    """
-    return name.casefold() if name.isascii() else unicodedata.normalize("NFC", name).casefold()
 
 
 def _real(path: str | Path) -> Path:

@@ -11,8 +11,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence, Set
 from pathlib import Path
 
-from data.reading.folder import IMAGE_SUFFIXES, Folder, fold
+from data.reading.folder import IMAGE_SUFFIXES, Folder
 from data.remarks import Remarks
+from utils.text import fold
 
 # Of a stated path; no data set is nested deeper, but a line of text may be as long as it likes.
 MOST_PARENTS = 16
@@ -65,9 +66,9 @@ class PathIndex:
 
     Tools write absolute paths, paths of Windows and bare names.
 
-    folders: where a bare name is looked for. bases: the folders that a path may start from. A path
-    of another machine may lead to any of these: the most of its last parts that are folders of the
-    data set count. Earlier folders come first.
+    folders: where a bare name is looked for. bases: the folders that a path may start from. For a
+    path from another machine, the longest tail of its folders that exists in the data set is used.
+    Earlier folders come first.
     """
 
     def __init__(self, folders: Sequence[Folder], bases: Sequence[Folder]) -> None:
@@ -88,7 +89,7 @@ class PathIndex:
         return self._by_parents[parents].find(name) or self._anywhere.find(stated)
 
     def _tails(self, parents: tuple[str, ...]) -> Iterator[Folder]:
-        """The folders of which ``parents`` ends with the path, the longest first."""
+        """Folders whose path from a base is a tail of ``parents``, the longest tail first."""
         for first in range(len(parents)):
             for base in self._bases:
                 inside: Folder | None = base

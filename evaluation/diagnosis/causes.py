@@ -11,10 +11,11 @@ from collections.abc import Iterator
 
 from evaluation.diagnosis.anchor_fit import AnchorFit
 from evaluation.diagnosis.facts import Facts
-from evaluation.diagnosis.finding import Finding, listed, number, percent, quoted
+from evaluation.diagnosis.finding import MOST_LISTED, Finding, number, percent, quoted
+from utils.text import listed
 
 EQUALLY_GOOD = 0.05  # difference in the share of boxes without an anchor
-COMPARE_LABELS = "compare the names in the annotation files with the pictures"
+COMPARE_LABELS = "compare the names in the annotation files with the images"
 TRAIN_LONGER = "Train longer (--epochs 80); if that changes nothing, "
 
 
@@ -55,7 +56,7 @@ def missing_classes(facts: Facts) -> Iterator[Finding]:
             sum(count - facts.names[k][k] for k, _, count in missing) / facts.total_objects,
             "Classes are missing from the training images.",
             "Without a single training object, but in the validation images: "
-            f"{listed(f'{quoted(name)} ({count})' for _, name, count in missing)}.",
+            f"{listed((f'{quoted(name)} ({count})' for _, name, count in missing), MOST_LISTED)}.",
             "Label objects of these classes in the training images, or take another split "
             "(--validation-fraction, --seed) where the data set has none of its own.",
         )
@@ -67,7 +68,7 @@ def unfit_anchors(facts: Facts) -> Iterator[Finding]:
         return
     smaller, larger = "smaller than every anchor", "larger than every anchor"
     far = "too wide, too tall or too far from the anchors' locations"
-    cut = "cut the pictures into parts, so that the objects are larger in them"
+    cut = "cut the images into parts, so that the objects are larger in them"
     shrink = "give a much smaller --image-size or a much larger --anchor-scale"
     relabel = "where the labels allow it, label such objects in squarer parts"
     for share, title, what, otherwise in (
@@ -115,7 +116,7 @@ def wrong_labels(facts: Facts) -> Iterator[Finding]:
         yield _called(
             facts,
             list(zip(cycle, (*cycle[1:], cycle[0]), strict=True)),
-            f"The names {listed(quoted(names[k]) for k in cycle)} are exchanged.",
+            f"The names {listed((quoted(names[k]) for k in cycle), MOST_LISTED)} are exchanged.",
             f"{advice}compare the order of the classes.",
         )
     for annotated, predicted in confusion.called:
@@ -132,13 +133,13 @@ def wrong_labels(facts: Facts) -> Iterator[Finding]:
 def _called(facts: Facts, pairs: list[tuple[int, int]], title: str, advice: str) -> Finding:
     """pairs: (annotated, predicted)."""
     names = facts.class_names
-    what = listed(
+    called = (
         f"{facts.names[k][name]} of {sum(facts.names[k])} {quoted(names[k])} are called "
         f"{quoted(names[name])}"
         for k, name in pairs
     )
     share = sum(facts.names[k][name] for k, name in pairs) / facts.total_objects
-    return Finding(share, title, f"Of the objects detected, {what}.", advice)
+    return Finding(share, title, f"Of the objects detected, {listed(called, MOST_LISTED)}.", advice)
 
 
 def _names_at_chance(facts: Facts) -> Finding:

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from evaluation.diagnosis.facts import Facts
-from evaluation.diagnosis.finding import Finding, listed, number, quoted
+from evaluation.diagnosis.finding import MOST_LISTED, Finding, number, quoted
+from utils.text import listed
 
 FEW_STEPS = 300
 WARMUP_STEPS = 100  # where the facts do not contain them
@@ -27,7 +28,7 @@ def rare_classes(facts: Facts) -> Iterator[Finding]:
     ]
     if rare:
         lost = sum(facts.objects[name] - facts.names[k][k] for k, name in rare)
-        what = listed(f"{quoted(name)} {counts[name]}" for _, name in rare)
+        what = listed((f"{quoted(name)} {counts[name]}" for _, name in rare), MOST_LISTED)
         yield Finding(
             lost / facts.total_objects,
             "Some classes are rare in training.",

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 
 # Fewer detected objects say nothing about names.
-ENOUGH_OBJECTS, ENOUGH_OF_A_CLASS = 20, 10
-# Shares of objects: a class is called another one from this distance to all other classes on;
-# names are at chance within this distance of it.
+ENOUGH_DETECTED, ENOUGH_OF_A_CLASS = 20, 10
+# CLEARLY_MORE: how much larger a wrong name's share must be in one class than in all others.
+# NEAR_CHANCE: how close to chance the share of correct names counts as chance.
 CLEARLY_MORE, NEAR_CHANCE = 0.3, 0.1
 # Where the classes are so unequal, a good detector is hardly better than chance either.
 CHANCE_TOO_HIGH = 0.75
@@ -59,7 +59,7 @@ def class_confusion(matrix: Sequence[Sequence[int]]) -> ClassConfusion:
         chance=chance,
         exchanged=cycles,
         called=tuple((k, name) for k, name in wrong.items() if all(k not in c for c in cycles)),
-        at_chance=detected >= ENOUGH_OBJECTS
+        at_chance=detected >= ENOUGH_DETECTED
         # With a single annotated class every share is the one of chance, a perfect one too.
         and int(np.count_nonzero(annotated)) > 1
         and 2 * explained < detected

@@ -57,11 +57,11 @@ class Facts:
     class lies with IoU 0.5, among the 100 highest-scoring of an image from score 0.05 on.
     recall_named: the same with detections of the object's class. Both are nan without objects.
     names: K rows of K counts, annotated class by predicted class, of the highest-scoring detection
-    on each object. detections: of score 0.05. highest_score: nan without a detection. anchors: of
-    training boxes, None without any. training: what the run had done by then, each value absent
-    where unknown: ``learning_rate`` (its peak), ``steps``, ``planned_steps``, ``warmup_steps``,
-    ``images`` (of the training split), ``loss`` (of the last epoch; while it trains, of the last
-    step).
+    on each object. detections: how many have a score of at least 0.05. highest_score: nan without
+    a detection. anchors: of training boxes, None without any. training: what the run had done by
+    then, each value absent where unknown: ``learning_rate`` (its peak), ``steps``,
+    ``planned_steps``, ``warmup_steps``, ``images`` (of the training split), ``loss`` (of the last
+    epoch; while it trains, of the last step).
     """
 
     images: int

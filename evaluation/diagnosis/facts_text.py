@@ -6,8 +6,9 @@ from collections.abc import Mapping
 
 from evaluation.diagnosis.anchor_fit import AnchorFit
 from evaluation.diagnosis.facts import Facts
-from evaluation.diagnosis.finding import listed, number, percent
+from evaluation.diagnosis.finding import number, percent
 from evaluation.metrics.coco import show
+from utils.text import listed
 
 CLASSES_LISTED = 30
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 LONGEST_NAME = 40
+MOST_LISTED = 4
 
 
 @dataclass(frozen=True)
@@ -41,10 +41,3 @@ def number(count: int, what: str, plural: str = "s") -> str:
 
 def quoted(name: str) -> str:
     return f"'{name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 3] + '...'}'"
-
-
-def listed(texts: Iterable[str], limit: int = 4) -> str:
-    """``a, b, c, d and 3 more``."""
-    rows = list(texts)
-    rest = len(rows) - limit
-    return ", ".join(rows[:limit]) + (f" and {rest} more" if rest > 0 else "")

@@ -12,7 +12,6 @@ from torchvision.models.detection import RetinaNet
 from torchvision.ops import FrozenBatchNorm2d
 
 from data.dataset import Dataset, DataSplits
-from data.image_files.read import probe
 from evaluation.diagnosis.anchor_fit import AnchorFit, anchor_fit
 from evaluation.diagnosis.facts import Facts, ParameterFacts, ThresholdFacts
 from evaluation.metrics.box_ops import iou
@@ -139,11 +138,12 @@ def _is(values: torch.Tensor | None, number: float) -> bool:
 
 
 def anchor_facts(model: RetinaNet, dataset: Dataset) -> AnchorFit | None:
-    """Of images spread evenly over the split; None where none has a box and a known size."""
+    """Of images spread evenly over the split; None where none has a box and a known size.
+
+    The size is the one that training sees: ``data.checking.box_checks`` stored it.
+    """
     labelled = [a for a in dataset.annotations if len(a.boxes)]
     count = min(len(labelled), ANCHOR_IMAGES)
     chosen = [labelled[i * len(labelled) // count] for i in range(count)]
-    # The size that training sees; ``data.checking.box_checks`` stored it when the data were read.
-    sizes = [a.size or probe(a.image_path).size for a in chosen]
-    known = [(a.boxes, size) for a, size in zip(chosen, sizes, strict=True) if size]
+    known = [(a.boxes, a.size) for a in chosen if a.size]
     return anchor_fit(model, *zip(*known, strict=True)) if known else None

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from evaluation.diagnosis.facts import Facts
-from evaluation.diagnosis.finding import Finding, listed, number, percent, quoted
+from evaluation.diagnosis.finding import Finding, number, percent, quoted
+from utils.text import listed
 
-ENOUGH_OBJECTS = 10
+ENOUGH_TO_JUDGE = 10
 
 
 def symptoms(facts: Facts, rest: float) -> Iterator[Finding]:
     """rest: share of the objects whose loss is not explained."""
-    if facts.total_objects < ENOUGH_OBJECTS:
+    if facts.total_objects < ENOUGH_TO_JUDGE:
         yield Finding(
             rest,
             f"Only {number(facts.total_objects, 'object')} in validation: too few to tell.",
@@ -31,7 +32,7 @@ def symptoms(facts: Facts, rest: float) -> Iterator[Finding]:
             f"{_recalls(facts)}, but there are {number(facts.detections, 'detection')} for "
             f"{number(facts.total_objects, 'object')}, and F1 is {t.recommended_f1:.2f} at the "
             f"best threshold, {t.recommended:.2f}.",
-            "Look at the false detections: label what is an object after all, add pictures without "
+            "Look at the false detections: label what is an object after all, add images without "
             "objects, or train longer (--epochs 80).",
         )
 
@@ -53,7 +54,7 @@ def nothing_stands_out(facts: Facts) -> Finding:
         parts.append(f"{percent(fit.without_anchor)} of the boxes have no anchor")
     if t.recommended is not None:
         parts.append(f"F1 is {t.recommended_f1:.2f} at threshold {t.recommended:.2f}")
-    few = facts.total_objects < ENOUGH_OBJECTS
+    few = facts.total_objects < ENOUGH_TO_JUDGE
     only = f", but only {number(facts.total_objects, 'object')}: too few to tell"
     return Finding(
         0.0,

@@ -42,16 +42,17 @@ def curves(matches: Matches) -> Curves:
     for area, k in zip(*np.nonzero(matches.object_counts), strict=True):
         rows = slice(candidate_ends[k], candidate_ends[k + 1])
         candidates = matches.candidates[rows]
-        true, ignored = matches.true_positive[area, :, rows], matches.ignored[area, :, rows]
+        true_positive = matches.true_positive[area, :, rows]
+        ignored = matches.ignored[area, :, rows]
         in_range = matches.in_area_range[area, ends[k] : ends[k + 1]]
         objects = matches.object_counts[area, k]
         inside = in_range[candidates - ends[k]]
         # A true positive outside the range counts too, and an ignored detection never counts.
-        change = (true & ~inside).astype(np.int64) - (ignored & inside)
+        change = (true_positive & ~inside).astype(np.int64) - (ignored & inside)
         counted = np.cumsum(in_range)[candidates - ends[k]] + np.cumsum(change, axis=1)
-        precision[:, :, k, area] = _precision(true, counted, objects)
+        precision[:, :, k, area] = _precision(true_positive, counted, objects)
         for column, limit in enumerate(LIMITS):
-            within = true & (matches.rank[candidates] < limit)
+            within = true_positive & (matches.rank[candidates] < limit)
             recall[:, k, area, column] = np.count_nonzero(within, axis=1) / objects
     return Curves(precision, recall)
 
@@ -79,10 +80,13 @@ def mean_measured(values: np.ndarray) -> float:
     return float(measured.mean()) if measured.size else math.nan
 
 
-def _precision(true: np.ndarray, counted: np.ndarray, objects: int) -> np.ndarray:
-    """At each recall: (T, R). true: bool (T, N); counted: (T, N), detections that count so far."""
-    true_positives = np.cumsum(true, axis=1)
-    precision = np.where(true, true_positives / (counted + np.spacing(1)), 0.0)
+def _precision(true_positive: np.ndarray, counted: np.ndarray, objects: int) -> np.ndarray:
+    """At each recall: (T, R).
+
+    true_positive: bool (T, N). counted: (T, N), detections that count so far.
+    """
+    true_positives = np.cumsum(true_positive, axis=1)
+    precision = np.where(true_positive, true_positives / (counted + np.spacing(1)), 0.0)
     best = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
     best = np.append(best, np.zeros((len(best), 1)), axis=1)  # a recall that is never reached
     reached = [np.searchsorted(row, RECALLS) for row in true_positives / objects]

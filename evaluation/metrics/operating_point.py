@@ -66,18 +66,18 @@ class OperatingPoints:
         """The rates of each class."""
         above = self._scores >= np.float32(threshold)
         length = len(self.objects) + 1
-        true = np.bincount(self._labels[above & self._true_positive], minlength=length)
-        false = np.bincount(self._labels[above & ~self._true_positive], minlength=length)
+        true_positives = np.bincount(self._labels[above & self._true_positive], minlength=length)
+        false_positives = np.bincount(self._labels[above & ~self._true_positive], minlength=length)
         return {
-            name: Rates(int(true[k]), int(false[k]), count)
+            name: Rates(int(true_positives[k]), int(false_positives[k]), count)
             for k, (name, count) in enumerate(self.objects.items(), start=1)
         }
 
     def overall(self, threshold: float) -> Rates:
         """All classes' detections and objects counted together."""
         above = self._scores >= np.float32(threshold)
-        true = int(self._true_positive[above].sum())
-        return Rates(true, int(above.sum()) - true, sum(self.objects.values()))
+        true_positives = int(self._true_positive[above].sum())
+        return Rates(true_positives, int(above.sum()) - true_positives, sum(self.objects.values()))
 
     def recommended(self) -> float | None:
         """The threshold with the highest F1 over all classes; None without any true positive.

@@ -16,21 +16,21 @@ SAME_PLACE = 0.5  # IoU
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """One image at one threshold; ``image`` holds the M detections above it and the N objects.
+    """One image at one threshold; ``result`` holds the M detections above it and the N objects.
 
     matched_object: int (M,), the object of a true positive, else ``FALSE_POSITIVE`` or ``IGNORED``.
     confused_object: int (M,), the object of another class that a detection lies on and that no
     detection of its own class matches, else ``FALSE_POSITIVE``.
     """
 
-    image: ImageResult
+    result: ImageResult
     matched_object: np.ndarray
     confused_object: np.ndarray
 
     def ordered(self, order: np.ndarray) -> Outcome:
         """The same with its detections in another order: int (M,)."""
-        image = self.image.with_detections(self.image.detections.keep(order))
-        return Outcome(image, self.matched_object[order], self.confused_object[order])
+        result = self.result.with_detections(self.result.detections.keep(order))
+        return Outcome(result, self.matched_object[order], self.confused_object[order])
 
     @property
     def true_positive(self) -> np.ndarray:
@@ -50,12 +50,12 @@ class Outcome:
     @property
     def detected(self) -> np.ndarray:
         """bool (N,): objects of the true positives."""
-        return np.isin(np.arange(len(self.image.ground_truth)), self.matched_object)
+        return np.isin(np.arange(len(self.result.ground_truth)), self.matched_object)
 
     @property
     def missed(self) -> np.ndarray:
         """bool (N,): objects neither detected nor confused, difficult ones left out."""
-        truth = self.image.ground_truth
+        truth = self.result.ground_truth
         confused = np.isin(np.arange(len(truth)), self.confused_object)
         return ~(self.detected | confused | truth.difficult)
 
@@ -94,14 +94,14 @@ def _confused_objects(image: ImageResult, matched: np.ndarray) -> np.ndarray:
 
 
 def confusion_matrix(outcomes: Sequence[Outcome], num_classes: int) -> np.ndarray:
-    """int (K + 1, K + 1): rows are true classes, columns detected ones, the last is background.
+    """int (K + 1, K + 1): rows are annotated classes, columns predicted ones; last: background.
 
     A missed object counts in the last column, a false positive in the last row.
     """
     matrix = np.zeros((num_classes + 1, num_classes + 1), dtype=np.int64)
     for outcome in outcomes:
-        truth = outcome.image.ground_truth.labels - 1
-        predicted = outcome.image.detections.labels - 1
+        truth = outcome.result.ground_truth.labels - 1
+        predicted = outcome.result.detections.labels - 1
         for objects in (outcome.matched_object, outcome.confused_object):
             rows = objects >= 0
             np.add.at(matrix, (truth[objects[rows]], predicted[rows]), 1)

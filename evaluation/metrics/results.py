@@ -79,6 +79,11 @@ class ImageResult:
     ground_truth: GroundTruth
     detections: Detections
 
+    @classmethod
+    def from_target(cls, target: Mapping[str, Any], detections: Detections) -> ImageResult:
+        """From a data set's target and the detections in its image."""
+        return cls(int(target["image_id"]), GroundTruth.from_target(target), detections)
+
     def with_detections(self, detections: Detections) -> ImageResult:
         """The same image with other detections."""
         return dataclasses.replace(self, detections=detections)

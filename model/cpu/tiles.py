@@ -43,7 +43,10 @@ class Tiles:
     @cached_property
     @torch.inference_mode(False)
     def to_map_order(self) -> Tensor:
-        """int64 (rows + 1,), the gather index back; of zeros for locations that no tile writes."""
+        """int64 (rows + 1,), the gather index back to map order.
+
+        Locations that no tile writes point at the row of zeros.
+        """
         zeros = len(self.to_tile_order) - 1
         index = self.to_tile_order.new_full((self.rows + 1,), zeros)
         index[self.to_tile_order] = torch.arange(zeros + 1, device=index.device)

@@ -17,8 +17,8 @@ def retinanet_losses(
     """``classification`` (focal loss) and ``bbox_regression`` (L1), as torchvision defines them.
 
     outputs: ``cls_logits`` (B, A, K) and ``bbox_regression`` (B, A, 4). anchors: (A, 4), xyxy.
-    matches: int64 (B, A), see ``match``. Each is a sum over the anchors of an image, divided by the
-    number of those matched to an object, and the mean over the images.
+    matches: int64 (B, A), see ``match``. Each loss is a sum over the anchors of an image,
+    divided by the number of those matched to an object, and the mean over the images.
     Focal loss: Lin et al., https://arxiv.org/abs/1708.02002.
     """
     positive = matches >= 0

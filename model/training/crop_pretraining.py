@@ -26,7 +26,8 @@ BATCH_SIZE = 48
 LEARNING_RATE = 2e-3
 AUTO_STEPS = (100, 1500)  # fewest and most
 AUTO_EPOCHS = 60
-AUTO_SHARE = 4  # at most so many steps per step of the detector, which takes several times longer
+# Most crop steps per detector step; a detector step takes several times longer.
+AUTO_SHARE = 4
 LINE_EVERY = 100  # steps
 
 

@@ -175,7 +175,7 @@ def crowd(image_id: int, category_id: int, bbox: list[float]) -> dict[str, Any]:
 
 
 def write_crowds(folder: Path) -> DataSplits:
-    """A crowd of kings on the first image of each split, and one of a class that is not learnt."""
+    """A crowd of kings on the first image of each split, and one of a class that is not learned."""
     write_both(folder)
     for split, pictures in (("train", COCO_TRAIN), ("val", VAL)):
         content = coco_content(pictures, {**COCO_IDS, "joker": 4})
@@ -185,7 +185,7 @@ def write_crowds(folder: Path) -> DataSplits:
     return open_dataset(folder)
 
 
-def test_crowds_are_not_learnt_and_kept_for_evaluation_as_difficult(tmp_path: Path) -> None:
+def test_crowds_are_not_learned_and_kept_for_evaluation_as_difficult(tmp_path: Path) -> None:
     splits = write_crowds(tmp_path)
     assert not any(a.difficult.any() for a in splits.train.annotations)
     assert splits.train.label_counts() == {"ace": 2, "king": 1}
@@ -193,8 +193,8 @@ def test_crowds_are_not_learnt_and_kept_for_evaluation_as_difficult(tmp_path: Pa
     assert judged.names == ("king", "king") and judged.difficult.tolist() == [False, True]
     assert judged.boxes.tolist() == [[30, 10, 60, 44], [0, 0, 25, 40]]
     assert splits.class_names == ("king", "ace")
-    assert any("crowd regions, neither learnt nor judged: 4" in n for n in splits.notes)
-    assert any("classes that are not learnt, dropped: 1" in n for n in splits.notes)
+    assert any("crowd regions: not trained on, ignored in evaluation: 4" in n for n in splits.notes)
+    assert any("classes that are not learned, dropped: 1" in n for n in splits.notes)
 
 
 def test_every_detection_inside_a_crowd_costs_nothing_as_in_pycocotools(tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ def test_the_galleries_show_the_worst_images_first() -> None:
     assert files(confused) == ["6.jpg"]
     assert missed.exhibits[0].caption == "2 objects missed: ace, ace"
     assert false.exhibits[0].caption == "1 false detection: ace 0.90"
-    assert confused.exhibits[0].caption == "1 object misnamed: ace called king"
+    assert confused.exhibits[0].caption == "1 object with a wrong class: ace called king"
 
 
 def test_a_gallery_shows_ground_truth_and_prediction_each_with_its_boxes() -> None:

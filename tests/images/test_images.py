@@ -12,7 +12,10 @@ from PIL import Image
 
 from data.drawn_cards.card import RANKS
 from images import draw
-from images.draw import FOLDER, PICTURES
+from images.draw import PICTURES
+from tests.conftest import ROOT
+
+FOLDER = ROOT / "images"
 
 
 @pytest.mark.parametrize("name", [*PICTURES, "architecture.png"])

@@ -51,8 +51,9 @@ def assert_same(one: Sequence[Prediction], other: Sequence[Prediction]) -> None:
     assert len(one) == len(other) and sum(len(p.detections) for p in one) > 0
     for a, b in zip(one, other, strict=True):
         assert (a.index, a.size, a.names, a.error) == (b.index, b.size, b.names, b.error)
-        np.testing.assert_allclose(a.scores, b.scores, rtol=1e-5, atol=1e-5)
-        np.testing.assert_allclose(a.boxes, b.boxes, rtol=1e-5, atol=1e-3)
+        ours, theirs = a.detections, b.detections
+        np.testing.assert_allclose(ours.scores, theirs.scores, rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(ours.boxes, theirs.boxes, rtol=1e-5, atol=1e-3)
 
 
 def test_a_prediction_is_what_the_model_detects_in_the_image(
@@ -68,8 +69,8 @@ def test_a_prediction_is_what_the_model_detects_in_the_image(
         keep &= (output["boxes"][:, :2] < output["boxes"][:, 2:]).all(1)
         boxes, scores, labels = (output[k][keep].numpy() for k in ("boxes", "scores", "labels"))
         assert prediction.source == path and prediction.size == image.size
-        np.testing.assert_allclose(prediction.scores, scores, rtol=1e-5, atol=1e-5)
-        np.testing.assert_allclose(prediction.boxes, boxes, rtol=1e-5, atol=1e-3)
+        np.testing.assert_allclose(prediction.detections.scores, scores, rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(prediction.detections.boxes, boxes, rtol=1e-5, atol=1e-3)
         assert np.array_equal(prediction.detections.labels, labels)
         assert prediction.names == tuple(NAMES[k - 1] for k in labels)
         assert prediction.image is None and prediction.error is None
@@ -84,8 +85,9 @@ def test_boxes_are_pixels_of_the_upright_image(model: RetinaNet, tmp_path: Path)
         saved(tmp_path / "camera.png", upright.transpose(Image.Transpose.ROTATE_90), exif=exif),
     ]
     first, second = detect(model, paths, score_threshold=0.3, keep_images=True)
-    assert first.size == second.size == (64, 40) and len(first.scores) > 0
-    np.testing.assert_allclose(second.boxes, first.boxes, rtol=1e-5, atol=1e-3)
+    assert first.size == second.size == (64, 40) and len(first.detections) > 0
+    boxes = [prediction.detections.boxes for prediction in (first, second)]
+    np.testing.assert_allclose(boxes[1], boxes[0], rtol=1e-5, atol=1e-3)
     assert second.image is not None and second.image.tobytes() == upright.tobytes()
 
 
@@ -132,10 +134,10 @@ def test_an_unreadable_image_is_reported_and_the_rest_go_on(
     assert [p.index for p in predictions] == list(range(len(several)))
     errors = [p.error or "" for p in predictions]
     assert errors[0] == errors[-1] == "" and len(predictions[-1].detections) > 0
-    words = ("truncated", "empty", "not a picture", "No such", "directory")
+    words = ("truncated", "empty", "not an image", "No such", "directory")
     for prediction, error, word in zip(predictions[1:-1], errors[1:-1], words, strict=True):
         assert word in error and str(tmp_path) not in error and len(error.splitlines()) == 1
-        assert prediction.boxes.shape == (0, 4) and prediction.size == (0, 0)
+        assert prediction.detections.boxes.shape == (0, 4) and prediction.size == (0, 0)
 
 
 def test_any_error_of_pillow_concerns_one_image_only(
@@ -233,7 +235,7 @@ def test_only_boxes_with_an_area_at_the_threshold_are_objects(
     replace_detector(monkeypatch, *rows)
     [prediction] = detect(model, photos[:1])
     assert prediction.names == ("ace", "nine") and prediction.detections.labels.tolist() == [1, 6]
-    assert prediction.boxes.tolist() == [whole, all_of_it]
+    assert prediction.detections.boxes.tolist() == [whole, all_of_it]
 
 
 def test_an_image_without_objects_is_an_ordinary_one(model: RetinaNet, photos: list[Path]) -> None:

@@ -18,7 +18,7 @@ from pycocotools.coco import COCO
 from evaluation.metrics.results import Detections
 from prediction import output_files
 from prediction.inference import Prediction
-from prediction.output_files import Results, drawn_names
+from prediction.output_files import OutputFiles, drawn_names
 from tests.data_sets import snapshot
 from tests.predicting import NAMES, RESULTS, Run, noise, run, saved, write_checkpoint
 from utils.console import harmless
@@ -63,8 +63,8 @@ def test_an_image_that_cannot_be_read_is_named_and_counted_and_makes_the_status_
     for line, name in zip(done.lines("failed"), BAD, strict=True):
         assert harmless(f"{photos / name}: ") in line
     [line] = done.lines("done")
-    assert f"pictures 10, objects {len(done.objects())}, failed 3" in line and "images/s" in line
-    [line] = done.lines("pictures")
+    assert f"images 10, objects {len(done.objects())}, failed 3" in line and "images/s" in line
+    [line] = done.lines("images")
     assert "10 in" in line and "other files: " in line
 
 
@@ -170,7 +170,7 @@ def small_disk() -> Iterator[None]:
 
 
 def test_a_piece_that_a_full_disk_cut_short_is_taken_away(tmp_path: Path) -> None:
-    with Results(tmp_path, [f"{k}.png" for k in range(99)]) as results:
+    with OutputFiles(tmp_path, [f"{k}.png" for k in range(99)]) as results:
         with small_disk(), pytest.raises(OSError):
             for k in range(99):
                 results.add(Prediction(k, None, (64, 48), THREE, ("ace",) * 3))
@@ -188,7 +188,7 @@ def test_a_drawn_image_appears_whole_or_not_at_all(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(Image.Image, "save", cut_short)
-    with Results(tmp_path, ["a.png"]) as results, pytest.raises(OSError, match="No space left"):
+    with OutputFiles(tmp_path, ["a.png"]) as results, pytest.raises(OSError, match="No space left"):
         results.add(Prediction(0, None, (64, 48), THREE, ("ace",) * 3, image=noise(1)))
     assert list((tmp_path / "images").iterdir()) == []
 
@@ -203,7 +203,7 @@ def test_no_two_sources_share_a_name_on_any_disk() -> None:
 
 def test_an_image_longer_than_jpeg_allows_is_drawn_smaller(tmp_path: Path) -> None:
     strip = noise(1, (66_000, 3))
-    with Results(tmp_path, ["strip.png"]) as results:
+    with OutputFiles(tmp_path, ["strip.png"]) as results:
         results.add(Prediction(0, None, strip.size, THREE, ("ace",) * 3, image=strip))
     with Image.open(tmp_path / "images" / "strip.jpg") as picture:
         assert picture.size[0] == output_files.JPEG_LONGEST

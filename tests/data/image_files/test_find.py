@@ -73,7 +73,7 @@ def test_a_folder_that_cannot_be_listed_is_reported_and_the_rest_go_on(
 
 def test_a_path_without_images_is_one_line_that_counts_the_others(tmp_path: Path) -> None:
     touch(tmp_path, "a.heic", "b.HEIC", "c.txt", "noext")
-    others = r"no pictures \(other files: 2 .heic, 1 .txt, 1 no ext"
+    others = r"no images \(other files: 2 .heic, 1 .txt, 1 no ext"
     with pytest.raises(UserError, match=others) as error:
         find_images(tmp_path)
     assert str(tmp_path) in str(error.value)

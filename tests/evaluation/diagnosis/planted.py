@@ -45,8 +45,7 @@ def labelled(images: int, side: float = 24, folder: Path | None = None) -> list[
         if folder:
             things = [(n, *map(float, b)) for n, b in zip(names, boxes, strict=True)]
             path = draw_image(folder / path.name, things)  # type: ignore[arg-type]
-        size = None if folder else SIZE
-        annotations.append(Annotation(path, boxes, names, np.zeros(2, bool), size))
+        annotations.append(Annotation(path, boxes, names, np.zeros(2, bool), SIZE))
     return annotations
 
 

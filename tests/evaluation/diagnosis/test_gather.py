@@ -61,14 +61,20 @@ def test_a_detection_names_only_the_object_that_it_overlaps_most(model: RetinaNe
 def test_sizes_are_those_of_the_files_whatever_the_annotations_state(
     model: RetinaNet, tmp_path: Path
 ) -> None:
-    read = labelled(6, folder=tmp_path)
-    wrong, _ = check_boxes([dataclasses.replace(a, size=(1000, 1000)) for a in read], Remarks())
+    files = labelled(6, folder=tmp_path)
+    sizes = ((1000, 1000), None)
     stated, *others = (
-        anchor_facts(model, Dataset(rows, NAMES)) for rows in (labelled(6), read, wrong)
+        anchor_facts(model, Dataset(rows, NAMES))
+        for rows in (files, *(checked_with(files, size) for size in sizes))
     )
     assert stated is not None and others == [stated, stated]
-    gone = [dataclasses.replace(a, size=None) for a in labelled(6)]
+    gone = [dataclasses.replace(a, size=None) for a in files]
     assert anchor_facts(model, Dataset(gone, NAMES)) is None
+
+
+def checked_with(rows: list[Annotation], size: tuple[int, int] | None) -> list[Annotation]:
+    """The annotations as a reader leaves them where the files state this size."""
+    return check_boxes([dataclasses.replace(a, size=size) for a in rows], Remarks())[0]
 
 
 @pytest.mark.parametrize(
@@ -83,21 +89,9 @@ def test_an_image_on_its_side_is_measured_upright(
 ) -> None:
     path = save_oriented(tmp_path / "a.jpg", Image.new("RGB", (60, 20)), 6)
     box = np.array([[0, 0, 9, 9]], np.float32)
-    annotation = Annotation(path, box, ("ace",), np.zeros(1, bool), stated)
-    anchor_facts(model, Dataset([annotation], NAMES))
+    rows = checked_with([Annotation(path, box, ("ace",), np.zeros(1, bool))], stated)
+    anchor_facts(model, Dataset(rows, NAMES))
     assert sizes_measured == [upright] and read_image(path, stated).size == upright
-
-
-def test_no_image_is_opened_for_a_size_that_reading_the_data_set_found(
-    model: RetinaNet,
-    tmp_path: Path,
-    sizes_measured: list[tuple[int, int]],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    read, _ = check_boxes(labelled(6, folder=tmp_path), Remarks())
-    monkeypatch.setattr(gather, "probe", None)
-    anchor_facts(model, Dataset(read, NAMES))
-    assert sizes_measured == [a.size for a in read]
 
 
 def test_at_most_five_hundred_images_are_measured_from_all_over_the_split(
