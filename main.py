@@ -135,12 +135,15 @@ def run(command: Command, config: Config) -> int:
 def main(arguments: list[str] | None = None) -> int:
     """The exit status: 0 done, 1 problems in pictures or data, 2 bad input, 130 interrupted."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    given: dict[str, Any] = {}
+    debug = False
     try:
         given = read_flags(arguments)
-        return run(*configure(given))
+        debug = given.get("debug", False)
+        command, config = configure(given)
+        debug = config.debug
+        return run(command, config)
     except UserError as error:
-        if given.get("debug"):
+        if debug:
             raise
         from utils.console import harmless
 

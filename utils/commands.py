@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from utils.config import GUARD, Config, flag_of, options
+from utils.config import GUARD, Config, flag_of, options, shown
+from utils.console import say
 from utils.errors import UserError
-from utils.options import Command
+from utils.options import OFF, Command
 
 
 def command_of(given: Mapping[str, Any]) -> Command:
@@ -55,11 +56,11 @@ def refuse_unused(command: Command, given: Mapping[str, Any], config: Config) ->
         if command not in commands:
             users = " or ".join(user.value for user in commands)
             raise UserError(
-                f"{flag_of(name)} {value}: python main.py {command.value} does not use it; leave "
-                f"it out. It goes with {users}."
+                f"{flag_of(name)} {shown(value)}: python main.py {command.value} does not use it; "
+                f"leave it out. It goes with {users}."
             )
         if name in without_effect:
-            raise UserError(f"{flag_of(name)} {value}: {without_effect[name]}.")
+            raise UserError(f"{flag_of(name)} {shown(value)}: {without_effect[name]}.")
 
 
 def _without_effect(config: Config) -> dict[str, str]:
@@ -76,7 +77,30 @@ def _without_effect(config: Config) -> dict[str, str]:
     if config.load:
         weights = "the weights are those of the checkpoint given with -l; leave one of the two out"
         reasons |= dict.fromkeys(("backbone_weights", "crop_pretraining"), weights)
+    elif config.backbone_weights == "none":
+        random = (
+            "a backbone without pretrained weights trains as a whole, at the full learning rate"
+        )
+        reasons |= dict.fromkeys(("trainable_layers", "pretrained_backbone_factor"), random)
+    elif config.backbone_weights != "auto" and config.crop_pretraining != OFF:
+        reasons["crop_pretraining"] = (
+            "only a backbone without pretrained weights learns crops first"
+        )
+    if config.device == "cuda" or config.precision == "bf16":
+        reasons["cpu_kernels"] = "the kernels are only for fp32 on a CPU"
     if not config.gpu:
         guard = (name for name, option in options().items() if option.group == GUARD)
         reasons |= dict.fromkeys(guard, "only the temperature guard uses it; give -g True too")
     return reasons
+
+
+def changed_flags(config: Config, *names: str) -> list[str]:
+    """``--seed 5`` for each of the named fields whose value is not the default."""
+    values = {name: getattr(config, name) for name in names}
+    return [f"{flag_of(n)} {shown(v)}" for n, v in values.items() if v != getattr(Config, n)]
+
+
+def note_unused(config: Config, reason: str, *names: str) -> None:
+    """Say that the ``changed_flags`` have no effect, where only data or weights could tell."""
+    for flag in changed_flags(config, *names):
+        say("note", f"{flag} has no effect: {reason}")

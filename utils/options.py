@@ -11,6 +11,8 @@ from typing import Any
 
 from utils.errors import did_you_mean
 
+MODELS = (*(f"efficientnet-b{i}" for i in range(8)), "resnet50")
+
 
 class Command(Enum):
     """What the program is to do; the value is how a message names it."""
@@ -95,6 +97,8 @@ class Budget:
         return "auto" if self.steps is None else f"{self.steps} steps" if self.steps else "off"
 
 
+OFF = Budget(steps=0)
+
 PARSERS: dict[str, Callable[[str], Any]] = {
     "bool": parse_bool,
     "int": parse_int,
@@ -137,10 +141,14 @@ def one_of(*choices: str) -> Callable[[str], str]:
     def parse(text: str) -> str:
         word = text.strip().lower()
         if word not in choices:
-            raise ValueError(f"expected one of {', '.join(choices)}{did_you_mean(word, choices)}")
+            raise ValueError(expected_one_of(choices, word))
         return word
 
     return parse
+
+
+def expected_one_of(choices: tuple[str, ...], word: str) -> str:
+    return f"expected one of {', '.join(choices)}{did_you_mean(word, choices)}"
 
 
 def at_least(low: float, unit: str = "") -> Callable[[Any], str | None]:
@@ -153,4 +161,4 @@ def more_than(low: float) -> Callable[[Any], str | None]:
 
 def between(low: float, high: float) -> Callable[[Any], str | None]:
     """At least ``low`` and below ``high``."""
-    return lambda value: None if low <= value < high else f"expected {low:g} to below {high:g}"
+    return lambda value: None if low <= value < high else f"expected {low:g} to below {high:.12g}"

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from utils.config import NEW_DETECTOR, Config, flag_of, options
+from utils.config import NEW_DETECTOR, Config, flag_of, options, shown
 from utils.errors import UserError
 from utils.options import Command
 from utils.run_folder import CONFIG_FILE, find_last, read_json
@@ -26,10 +26,10 @@ def resumed_config(given: Mapping[str, Any]) -> Config:
         if Command.RESUME in commands or (before is None and name in NEW_DETECTOR):
             changes[name] = value
         elif Command.TRAIN in commands and before != value:
-            was = "without it" if before is None else f"with {before}"
+            was = "without it" if before is None else f"with {shown(before)}"
             raise UserError(
-                f"{flag_of(name)} {value}: the run {run} was started {was}; leave the flag out, or "
-                "start a new run with -t True -l."
+                f"{flag_of(name)} {shown(value)}: the run {run} was started {was}; leave the flag "
+                "out, or start a new run with -t True -l."
             )
     # The checkpoint remembers the data set's absolute path; the saved one may be relative.
     return Config(**{**vars(started), "path": None, **changes})
