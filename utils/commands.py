@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from utils.config import GUARD, Config, flag_of, options, shown
+from utils.config import GUARD, Config, flag_of, options
 from utils.console import say
 from utils.errors import UserError
-from utils.options import OFF, Command
+from utils.options import OFF, Command, shown
 
 
 def command_of(given: Mapping[str, Any]) -> Command:

@@ -260,10 +260,7 @@ class Config:
 
     def __post_init__(self) -> None:
         for name, option in options().items():
-            value = getattr(self, name)
-            problem = option.check(value) if option.check and value is not None else None
-            if problem:
-                raise UserError(f"{flag_of(name)} {shown(value)}: {problem}.")
+            option.refuse_bad(getattr(self, name), flag_of(name))
         if self.low_temp >= self.high_temp:
             raise UserError(
                 f"--low-temp {self.low_temp:g}, --high-temp {self.high_temp:g}: the pause ends at "
@@ -298,8 +295,3 @@ def options() -> dict[str, Option]:
 def flag_of(name: str) -> str:
     """``batch_size`` to ``--batch-size``."""
     return "--" + name.replace("_", "-")
-
-
-def shown(value: Any) -> str:
-    """A value in a message: a number without the ``.0`` that was not typed."""
-    return f"{value:.12g}" if isinstance(value, float) else str(value)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
 
-from utils.errors import did_you_mean
+from utils.errors import UserError, did_you_mean
 
 MODELS = (*(f"efficientnet-b{i}" for i in range(8)), "resnet50")
 
@@ -99,6 +99,14 @@ class Budget:
 
 OFF = Budget(steps=0)
 
+
+def shown(value: Any) -> str:
+    """A value in a message, as it may be typed: ``60`` and not ``60.0``, ``400steps``."""
+    if isinstance(value, Budget):
+        return str(value).replace(" ", "")
+    return f"{value:.12g}" if isinstance(value, float) else str(value)
+
+
 PARSERS: dict[str, Callable[[str], Any]] = {
     "bool": parse_bool,
     "int": parse_int,
@@ -133,6 +141,12 @@ class Option:
         parse = PARSERS[kind] if self.parse is parse_text else self.parse
         metavar = "BOOL" if kind == "bool" else self.metavar
         return replace(self, parse=parse, metavar=metavar)
+
+    def refuse_bad(self, value: Any, flag: str) -> None:
+        """Raise UserError for a value, None apart, that does not pass the check."""
+        problem = self.check(value) if self.check and value is not None else None
+        if problem:
+            raise UserError(f"{flag} {shown(value)}: {problem}.")
 
 
 def one_of(*choices: str) -> Callable[[str], str]:

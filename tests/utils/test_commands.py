@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from utils.commands import changed_flags, command_of, refuse_unused
-from utils.config import Config, flag_of, options, shown
+from utils.config import Config, flag_of, options
 from utils.errors import UserError
-from utils.options import OFF, Budget, Command
+from utils.options import OFF, Budget, Command, shown
 
 GIVEN: dict[Command, dict[str, Any]] = {
     Command.TRAIN: {"train": True},
@@ -122,7 +122,8 @@ def test_the_same_flags_are_taken_where_they_have_an_effect() -> None:
 
 
 def test_the_changed_flags_are_named_as_they_are_typed() -> None:
-    names = ("validation_fraction", "seed", "low_temp")
+    names = ("validation_fraction", "seed", "low_temp", "crop_pretraining")
     assert changed_flags(Config(), *names) == []
-    config = Config(validation_fraction=0.2, low_temp=60.0)
-    assert changed_flags(config, *names) == ["--validation-fraction 0.2", "--low-temp 60"]
+    config = Config(validation_fraction=0.2, low_temp=60.0, crop_pretraining=Budget(minutes=3))
+    typed = ["--validation-fraction 0.2", "--low-temp 60", "--crop-pretraining 3min"]
+    assert changed_flags(config, *names) == typed
