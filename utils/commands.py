@@ -10,6 +10,8 @@ from utils.console import say
 from utils.errors import UserError
 from utils.options import OFF, Command, shown
 
+KERNELS_APPLY = "only for fp32 on a CPU"
+
 
 def command_of(given: Mapping[str, Any]) -> Command:
     """The command of the given flags, values by the names of ``Config``'s fields.
@@ -87,7 +89,7 @@ def _without_effect(config: Config) -> dict[str, str]:
             "only a backbone without pretrained weights learns crops first"
         )
     if config.device == "cuda" or config.precision == "bf16":
-        reasons["cpu_kernels"] = "the kernels are only for fp32 on a CPU"
+        reasons["cpu_kernels"] = f"the kernels are {KERNELS_APPLY}"
     if not config.gpu:
         guard = (name for name, option in options().items() if option.group == GUARD)
         reasons |= dict.fromkeys(guard, "only the temperature guard uses it; give -g True too")
