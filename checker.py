@@ -6,6 +6,8 @@ from pathlib import Path
 
 from data.checking.check import CLEAN, PROBLEMS, UNUSABLE, Check, SplitFacts, check_dataset
 from data.remarks import Severity
+from data.splits import VALIDATION_FRACTION
+from utils.commands import changed_flags
 from utils.config import Config
 from utils.console import progress_bar, say, show_table
 from utils.errors import UserError
@@ -32,9 +34,10 @@ def launch(config: Config) -> int:
     with progress_bar("images") as progress:
         check = check_dataset(
             path,
-            validation_fraction=config.validation_fraction,
+            validation_fraction=config.validation_fraction or VALIDATION_FRACTION,
             seed=config.seed,
             skip_bad_images=config.on_bad_image == "skip",
+            split_flags=changed_flags(config, "validation_fraction", "seed"),
             progress=progress,
         )
     say("data", f"{check.layout or 'not recognised'}, {path}")

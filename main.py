@@ -15,10 +15,11 @@ from importlib import import_module
 from itertools import zip_longest
 from typing import Any, NoReturn
 
-from utils.commands import command_of, refuse_unused, resumed_config
+from utils.commands import command_of, refuse_unused
 from utils.config import GROUPS, Config, flag_of, options
 from utils.errors import UserError
 from utils.options import Command, Option
+from utils.resume_config import resumed_config
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
@@ -138,12 +139,15 @@ def main(arguments: list[str] | None = None) -> int:
     130 interrupted.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
-    given: dict[str, Any] = {}
+    debug = False
     try:
         given = read_flags(arguments)
-        return run(*configure(given))
+        debug = given.get("debug", False)
+        command, config = configure(given)
+        debug = config.debug
+        return run(command, config)
     except UserError as error:
-        if given.get("debug"):
+        if debug:
             raise
         from utils.console import harmless
 

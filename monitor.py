@@ -14,6 +14,7 @@ from evaluation.write_report import report_folder, write_report
 from model.checkpoint import Checkpoint, load_checkpoint
 from model.efficient_retinanet import describe_parameters
 from training.lost_images import LostImages
+from utils.commands import note_unused
 from utils.config import Config
 from utils.console import say
 from utils.gpu_check import make_guard
@@ -30,17 +31,19 @@ def launch(config: Config) -> int:
     numbers that differ from pycocotools'.
     """
     quieten_libraries()
-    machine = Machine.choose(config.device, config.precision)
+    machine = Machine.choose(config)
     checkpoint = load_checkpoint(Path(config.load or ""))
     description = checkpoint.description
     checkpoint.refuse_contradictions(
         model_name=config.model, image_size=config.image_size, anchor_scale=config.anchor_scale
     )
-    source = DataSource.choose(
-        config.path, description.data, checkpoint=checkpoint.path, on_bad_image=config.on_bad_image
+    source = DataSource.remembered(
+        description.data, checkpoint.origin, path=config.path, on_bad_image=config.on_bad_image
     )
     if not config.path:
         say("note", "-p is not given: using the data set that the checkpoint remembers")
+        if source.path:
+            note_unused(config, "no images are drawn", "cache_folder")
     splits = source.open_for_run(
         config.cache_folder,
         overfit=config.overfit,
@@ -53,9 +56,7 @@ def launch(config: Config) -> int:
     say("model", f"{name}: {describe_parameters(model)}, epoch {checkpoint.epoch}")
     say("device", str(machine))
 
-    guard = make_guard(
-        config.gpu, config.delay_time, config.high_temp, config.low_temp, config.max_pause
-    )
+    guard = make_guard(config.gpu, config.cooldown())
     loader = make_loader(splits.validation, config.batch_size, workers=config.workers)
     module = measure(model, loader, machine, [*guard, LostImages()])
     coco = choose_metrics(module.evaluation, config.verify_metrics)

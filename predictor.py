@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from data.image_files.find import describe_others, find_images
+from evaluation.metrics.operating_point import LOWEST_SCORE
 from model.checkpoint import Checkpoint, load_checkpoint
 from model.efficient_retinanet import describe_parameters
 from prediction.inference import Prediction, predict
@@ -21,7 +22,6 @@ from utils.hardware import Machine
 from utils.lightning_setup import quieten_libraries, readable_failures
 from utils.run_folder import create_run_folder, make_folder, refuse_inside
 
-MODEL_THRESHOLD = 0.05
 LINE_EVERY = 500  # images, where there is no terminal for a bar
 
 
@@ -34,15 +34,15 @@ def launch(config: Config) -> int:
     output folder that holds results or lies in the folder of the images.
     """
     quieten_libraries()
-    machine = Machine.choose(config.device, config.precision)
+    machine = Machine.choose(config)
     checkpoint = load_checkpoint(Path(config.load or ""))
     checkpoint.refuse_contradictions(
         model_name=config.model, image_size=config.image_size, anchor_scale=config.anchor_scale
     )
     source = Path(config.predict or "").expanduser()
-    images = find_images(source)
+    images = find_images(source, "--predict")
     threshold = checkpoint.threshold(config.score_threshold)
-    model = checkpoint.build_model(min(MODEL_THRESHOLD, threshold))
+    model = checkpoint.build_model(min(LOWEST_SCORE, threshold))
     folder = _output_folder(config.output, checkpoint.path.parent, source)
     name = checkpoint.description.model_name
     say("model", f"{name}: {describe_parameters(model)}, epoch {checkpoint.epoch}")
@@ -94,7 +94,7 @@ def _write_all(
     device: torch.device,
 ) -> None:
     """Write every prediction into the results; the temperature guard rests after every batch."""
-    cooldown = Cooldown(config.delay_time, config.high_temp, config.low_temp, 60 * config.max_pause)
+    cooldown = Cooldown(*config.cooldown())
     if config.gpu:
         cooldown.start(device)
     try:

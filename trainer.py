@@ -17,6 +17,7 @@ from data.augmentation import TrainingTransform, training_canvas
 from data.dataset import Dataset, DataSplits
 from data.loader import make_loader
 from data.source import DataSource, keep_decoded
+from data.splits import VALIDATION_FRACTION
 from model.checkpoint import (
     Checkpoint,
     DetectorDescription,
@@ -35,11 +36,13 @@ from training.fit import fit
 from training.lost_images import LostImages
 from training.low_map import LowMapDiagnosis
 from training.pretrain_crops import pretrain_on_crops
+from utils.commands import changed_flags, note_unused
 from utils.config import Config
 from utils.console import say
 from utils.gpu_check import make_guard
 from utils.hardware import Machine, available_memory
 from utils.lightning_setup import make_trainer, quieten_libraries
+from utils.options import OFF
 from utils.run_folder import (
     CONFIG_FILE,
     LAST,
@@ -60,7 +63,7 @@ def launch(config: Config) -> int:
     interrupted one goes on in its own folder. Raises UserError for whatever the user can put right.
     """
     quieten_libraries()
-    machine = Machine.choose(config.device, config.precision)
+    machine = Machine.choose(config)
     pl.seed_everything(config.seed, verbose=False)
     last = find_last(Path(config.resume)) if config.resume else None
     start = _starting_checkpoint(config, last)
@@ -76,17 +79,19 @@ def launch(config: Config) -> int:
 
     run = last.parent if last else _new_run(config, description)
     # What "auto" chose is measured, and another measurement might choose otherwise.
-    chosen = dataclasses.replace(config, precision=machine.precision)
+    fraction = source.validation_fraction
+    chosen = dataclasses.replace(config, precision=machine.precision, validation_fraction=fraction)
     write_json(chosen.as_plain(), run / CONFIG_FILE)
     say("run", str(run))
 
-    guard = make_guard(
-        config.gpu, config.delay_time, config.high_temp, config.low_temp, config.max_pause
-    )
+    guard = make_guard(config.gpu, config.cooldown())
     if start is None and not description.frozen_batch_norm:
         _pretrain(config, model, splits.train, run, machine, guard)
-    elif start is None and not config.crop_pretraining.is_auto:
-        say("note", "the backbone's weights are pretrained: --crop-pretraining has no effect")
+    elif start is None and config.crop_pretraining != OFF:
+        note_unused(config, "the backbone's weights are pretrained", "crop_pretraining")
+    if not description.frozen_batch_norm and last is None:
+        reason = "the backbone's weights are not pretrained"
+        note_unused(config, reason, "pretrained_backbone_factor")
     recipe = _recipe(config, description.frozen_batch_norm)
     module = DetectorModule(model, description.class_names, recipe, description.as_plain())
     if config.compile:
@@ -119,21 +124,29 @@ def _starting_checkpoint(config: Config, last: Path | None) -> Checkpoint | None
 
 def _open_data(config: Config, start: Checkpoint | None) -> tuple[DataSource, DataSplits]:
     """The data set of ``-p``, else the one a checkpoint remembers, else drawn cards."""
-    source = DataSource.choose(
-        config.path,
-        start.description.data if start and not config.path else None,
-        checkpoint=start.path if start else "",
-        on_bad_image=config.on_bad_image,
-        images=config.demo_images,
-        validation_fraction=config.validation_fraction,
-        seed=config.seed,
-    )
+    split_flags: list[str] = []
+    if start and (config.resume or not config.path):
+        source = DataSource.remembered(
+            start.description.data, start.origin, path=config.path, on_bad_image=config.on_bad_image
+        )
+    else:
+        split_flags = changed_flags(config, "validation_fraction")
+        source = DataSource(
+            str(Path(config.path).resolve()) if config.path else None,
+            images=config.demo_images,
+            validation_fraction=config.validation_fraction or VALIDATION_FRACTION,
+            seed=config.seed,
+            skip_bad_images=config.on_bad_image == "skip",
+        )
+    if source.path and not config.path:
+        note_unused(config, "no images are drawn", "cache_folder")
     splits = source.open_for_run(
         config.cache_folder,
         overfit=config.overfit,
         class_names=start.description.class_names if start else (),
         checkpoint=start.path if start else "",
         other_classes=not config.resume,
+        split_flags=split_flags,
     )
     if config.cache:
         splits, outcome = keep_decoded(splits, available_memory(), config.workers)
@@ -154,20 +167,21 @@ def _new_detector(
         image_size=config.of_new_detector("image_size"),
         anchor_scale=config.of_new_detector("anchor_scale"),
         frozen_batch_norm=weights.pretrained,
-        trainable_layers=config.trainable_layers,
+        trainable_layers=config.trainable_layers if weights.pretrained else None,
         data=data,
     )
-    model = description.build(backbone_weights=weights)
     if not weights.pretrained:
-        description = dataclasses.replace(description, trainable_layers=None)
-    return description, model
+        note_unused(config, "the backbone's weights are not pretrained", "trainable_layers")
+    return description, description.build(backbone_weights=weights)
 
 
 def _loaded_detector(
     config: Config, class_names: tuple[str, ...], data: dict[str, Any], start: Checkpoint
 ) -> tuple[DetectorDescription, BatchedRetinaNet]:
     """The checkpoint's, with these classes; a run that goes on loads its weights later."""
-    old, layers = start.description, config.trainable_layers
+    old = start.description
+    # A run that goes on has the optimizer of the layers that its checkpoint names.
+    layers = None if config.resume else config.trainable_layers
     description = dataclasses.replace(
         old,
         class_names=class_names,

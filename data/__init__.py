@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +24,7 @@ def open_dataset(
     validation_fraction: float = 0.2,
     seed: int = 0,
     skip_bad_images: bool = False,
+    split_flags: Sequence[str] = (),
     progress: Callable[[int, int], None] | None = None,
 ) -> DataSplits:
     """Recognise the layout of a folder by what is in it, and read its two splits.
@@ -36,11 +37,14 @@ def open_dataset(
 
     Raises UserError in one line when the folder is absent, empty or not recognised, when an
     annotation is wrong, when a split is empty and, unless ``skip_bad_images``, when an image is
-    missing or cannot be read.
+    missing or cannot be read; and for ``split_flags``, the given flags of a split made here, where
+    the data set has its own.
     """
     folder, remarks = open_folder(path), Remarks()
     layout = layout_of(folder)
-    survey = layout.survey(folder, validation_fraction, seed, remarks, progress=progress)
+    survey = layout.survey(
+        folder, validation_fraction, seed, remarks, split_flags=split_flags, progress=progress
+    )
     remarks.refuse(str(folder.path), skip_bad_images=skip_bad_images, hint=folder.link_hint())
     assert survey is not None  # else there is an error
     return replace(survey.splits, notes=remarks.lines())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -13,6 +13,7 @@ from data import open_dataset
 from data.dataset import DataSplits
 from data.drawn_cards.demo_cards import demo_cards_folder
 from data.image_files.cache import ImageCache, bytes_in_memory, is_shared_with_workers
+from data.splits import VALIDATION_FRACTION
 from utils.console import progress_bar, say
 from utils.errors import UserError
 
@@ -30,35 +31,33 @@ class DataSource:
 
     path: str | None
     images: int = 1200
-    validation_fraction: float = 0.2
+    validation_fraction: float = VALIDATION_FRACTION
     seed: int = 0
     skip_bad_images: bool = False
 
     @classmethod
-    def choose(
+    def remembered(
         cls,
-        path: str | None,
-        remembered: Mapping[str, Any] | None = None,
+        data: Mapping[str, Any],
+        origin: str,
         *,
-        checkpoint: Path | str = "",
+        path: str | None = None,
         on_bad_image: str | None = None,
-        **settings: Any,
     ) -> DataSource:
-        """The folder ``path``, else the data set that a checkpoint remembers, else drawn cards.
+        """The data set of a checkpoint.
 
-        remembered: the ``data`` of ``checkpoint``, which hold for another folder too; settings:
-        the fields where nothing is remembered. on_bad_image: "skip" or "fail", and None for what
-        is remembered. Raises UserError when the remembered folder is gone.
+        data: the checkpoint's own settings; they also apply to another folder, ``path``. origin:
+        the checkpoint and its flag, for messages. on_bad_image: "skip" or "fail", and None for
+        what is remembered. Raises UserError when the remembered folder is gone.
         """
         folder: dict[str, Any] = {"path": str(Path(path).resolve())} if path else {}
-        plain = {"path": None, **settings} if remembered is None else remembered
         try:
-            source = cls(**{**plain, **folder})
+            source = cls(**{**data, **folder})
         except TypeError:  # a checkpoint of another program, or of none
             source = cls(**folder or {"path": "nowhere"})
         if source.path and not folder and not Path(source.path).is_dir():
             raise UserError(
-                f"--load {checkpoint}: the data set it was trained on, {source.path}, is no longer "
+                f"{origin}: the data set it was trained on, {source.path}, is no longer "
                 "there; give its folder with -p."
             )
         if on_bad_image is None:
@@ -71,10 +70,12 @@ class DataSource:
         progress: Callable[[int, int], None] | None = None,
         *,
         overfit: int = 0,
+        split_flags: Sequence[str] = (),
     ) -> DataSplits:
         """Read the data set; drawn cards are made in ``cache_folder`` if need be.
 
-        overfit: if not 0, both splits are the first ``overfit`` training images.
+        overfit: if not 0, both splits are the first ``overfit`` training images. split_flags: see
+        ``open_dataset``.
         """
         if self.path is None:
             cache, validation_images = Path(cache_folder).expanduser(), max(1, self.images // 10)
@@ -86,6 +87,7 @@ class DataSource:
             validation_fraction=self.validation_fraction,
             seed=self.seed,
             skip_bad_images=self.skip_bad_images,
+            split_flags=split_flags,
             progress=progress,
         )
         if not overfit:
@@ -102,6 +104,7 @@ class DataSource:
         class_names: tuple[str, ...] = (),
         checkpoint: Path | str = "",
         other_classes: bool = False,
+        split_flags: Sequence[str] = (),
     ) -> DataSplits:
         """``open`` with a progress bar, then describe the data set on the terminal.
 
@@ -109,7 +112,7 @@ class DataSource:
         are a UserError unless ``other_classes``, where any difference keeps the data's own names.
         """
         with progress_bar("images") as progress:
-            splits = self.open(cache_folder, progress, overfit=overfit)
+            splits = self.open(cache_folder, progress, overfit=overfit, split_flags=split_flags)
         if class_names and not (other_classes and set(class_names) != set(splits.class_names)):
             splits = match_classes(splits, class_names, f"the checkpoint {checkpoint}")
         for label, text in describe_splits(splits, self):
@@ -168,7 +171,7 @@ def match_classes(splits: DataSplits, class_names: tuple[str, ...], owner: str) 
     unknown = [name for name in splits.class_names if name not in class_names]
     if unknown:
         raise UserError(
-            f"--path: the data set's classes are {', '.join(splits.class_names)}; {owner} knows "
+            f"the data set's classes are {', '.join(splits.class_names)}; {owner} knows "
             f"{', '.join(class_names)} and not {', '.join(unknown)}; give the data set it belongs "
             "to, or train a new detector."
         )

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from data.dataset import Annotation
 from utils.errors import UserError
 
+VALIDATION_FRACTION = 0.2  # of the images, by default
+
 
 def seeded_split(
     annotations: Sequence[Annotation], validation_fraction: float, seed: int

@@ -21,7 +21,7 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 from torch import Tensor
 from torchvision.models.detection import RetinaNet
 
-from evaluation.metrics.operating_point import score_threshold
+from evaluation.metrics.operating_point import LOWEST_SCORE, score_threshold
 from model.efficient_retinanet import get_efficient_retinanet
 from model.network.backbone_weights import WEIGHTS_FOLLOW, BackboneWeights
 from utils.errors import UserError
@@ -49,7 +49,7 @@ class DetectorDescription:
     data: dict[str, Any] = field(default_factory=dict)
 
     def build(
-        self, score_thresh: float = 0.05, backbone_weights: BackboneWeights = WEIGHTS_FOLLOW
+        self, score_thresh: float = LOWEST_SCORE, backbone_weights: BackboneWeights = WEIGHTS_FOLLOW
     ) -> RetinaNet:
         """The model, by default for weights that are loaded afterwards."""
         return get_efficient_retinanet(
@@ -75,7 +75,7 @@ class Checkpoint:
     epoch: counted from 1. metrics: those of its epoch, empty without a validation.
     score_threshold: as its validation recommended, None without one. training: the state of the run
     (``learning_rate``, the peak; ``steps``, ``planned_steps`` and ``warmup_steps``; ``images`` and
-    ``loss`` of the last epoch); empty in files of older versions.
+    ``loss`` of the last epoch); empty in files of older versions. flag: which it was given with.
     """
 
     path: Path
@@ -85,12 +85,18 @@ class Checkpoint:
     metrics: dict[str, float]
     score_threshold: float | None = None
     training: dict[str, float] = field(default_factory=dict)
+    flag: str = "--load"
+
+    @property
+    def origin(self) -> str:
+        """The flag and the file, for messages."""
+        return f"{self.flag} {self.path}"
 
     def threshold(self, requested: float | None = None) -> float:
         """The score from which detections are shown: requested, else recommended, else 0.5."""
         return score_threshold(requested, self.score_threshold)
 
-    def build_model(self, score_thresh: float = 0.05) -> RetinaNet:
+    def build_model(self, score_thresh: float = LOWEST_SCORE) -> RetinaNet:
         """The trained detector, in evaluation mode."""
         with self._readable_misfit():
             model = self.description.build(score_thresh)
@@ -102,9 +108,11 @@ class Checkpoint:
 
         Raises UserError when they do not fit.
         """
-        weights = {k: v for k, v in self.weights.items() if skip is None or skip not in k}
+        weights = dict(self.weights)
+        if skip is not None:
+            weights |= {k: v for k, v in model.state_dict().items() if skip in k}
         with self._readable_misfit():
-            model.load_state_dict(weights, strict=False)
+            model.load_state_dict(weights)
 
     @contextmanager
     def _readable_misfit(self) -> Iterator[None]:
@@ -161,6 +169,7 @@ def load_checkpoint(path: Path, flag: str = "--load") -> Checkpoint:
             metrics=dict(content.get("metrics", {})),
             score_threshold=_fraction(content.get("score_threshold")),
             training={k: float(v) for k, v in content.get("training", {}).items()},
+            flag=flag,
         )
     except UserError:
         raise

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.ops import FeaturePyramidNetwork
 
+from evaluation.metrics.operating_point import LOWEST_SCORE
 from model.network.anchors import Float32AnchorGenerator
 from model.network.backbone_weights import BackboneWeights, find_backbone_weights, load_into
 from model.network.efficientnet_body import EfficientNetBody
@@ -25,7 +26,8 @@ from model.network.heads import Float32Head
 from model.network.input_transform import LongerSideTransform
 from model.network.resnet_retinanet import make_resnet50_anchors, make_resnet50_pyramid
 from model.network.retinanet import BatchedRetinaNet
-from utils.errors import UserError, did_you_mean
+from utils.errors import UserError
+from utils.options import MODELS, expected_one_of
 
 
 class Level(NamedTuple):
@@ -51,9 +53,6 @@ PYRAMID_CHANNELS = 256
 ANCHOR_SCALES = (1.0, 2 ** (1 / 3), 2 ** (2 / 3))
 ASPECT_RATIOS = (0.5, 1.0, 2.0)
 BATCH_NORM_MOMENTUM = 0.1
-
-EFFICIENTNET_NAMES = tuple(f"efficientnet-b{i}" for i in range(8))
-MODEL_NAMES = (*EFFICIENTNET_NAMES, "resnet50")
 
 
 class EfficientNetPyramid(nn.Module):
@@ -88,7 +87,7 @@ def get_efficient_retinanet(
     num_classes: int,
     efficientnet_model_name: str = "efficientnet-b0",
     trainable_backbone_layers: int | None = None,
-    score_thresh: float = 0.05,
+    score_thresh: float = LOWEST_SCORE,
     *,
     backbone_weights: str | BackboneWeights = "auto",
     image_size: int = 512,
@@ -116,12 +115,9 @@ def get_efficient_retinanet(
     pixels of the original image, ``scores``, ``labels``) in evaluation.
     Raises UserError for an unknown name or weights that are not available.
     """
-    if efficientnet_model_name not in MODEL_NAMES:
-        raise UserError(
-            f"--model {efficientnet_model_name}: unknown"
-            f"{did_you_mean(efficientnet_model_name, MODEL_NAMES)}; give one of "
-            f"{', '.join(MODEL_NAMES)}."
-        )
+    if efficientnet_model_name not in MODELS:
+        expected = expected_one_of(MODELS, efficientnet_model_name)
+        raise UserError(f"--model {efficientnet_model_name}: {expected}.")
     weights = backbone_weights
     if isinstance(weights, str):
         weights = find_backbone_weights(efficientnet_model_name, weights)

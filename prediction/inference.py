@@ -21,6 +21,7 @@ from torchvision.transforms.v2 import functional as F
 
 from data.image_files.read import max_megapixels, read_image, why_unreadable
 from data.loader import keep_limits
+from evaluation.metrics.operating_point import DEFAULT_THRESHOLD
 from evaluation.metrics.results import Detections
 from model.detector import Detector
 from utils.errors import UserError
@@ -56,7 +57,7 @@ def predict(
     images: Iterable[ImageSource],
     class_names: Sequence[str],
     *,
-    score_threshold: float = 0.5,
+    score_threshold: float = DEFAULT_THRESHOLD,
     batch_size: int = 8,
     workers: int = 0,
     machine: Machine | None = None,

@@ -11,9 +11,9 @@ import pytest
 import torch
 
 import main
-from utils.config import GROUPS, MODELS, Config, flag_of, options
+from utils.config import GROUPS, Config, flag_of, options
 from utils.errors import UserError
-from utils.options import Option, parse_bool
+from utils.options import MODELS, Option, parse_bool
 
 Capture = pytest.CaptureFixture[str]
 Patch = pytest.MonkeyPatch
@@ -218,11 +218,15 @@ def test_cuda_without_a_card_is_an_error_and_no_fall_back(
 
 
 def test_an_error_of_the_user_is_one_line_and_with_debug_a_traceback(
-    monkeypatch: Patch, capsys: Capture
+    monkeypatch: Patch, capsys: Capture, tmp_path: Path
 ) -> None:
     make_launcher(monkeypatch, "monitor", UserError("x.pth: no checkpoint"))
     assert fails(capsys, "-l", "x.pth") == "error: x.pth: no checkpoint\n"
-    for arguments in (["-l", "x.pth", "--debug", "yes"], ["--debug", "True"]):
+    (tmp_path / "config.json").write_text('{"debug": true}', encoding="utf-8")
+    (tmp_path / "last.pth").touch()
+    make_launcher(monkeypatch, "trainer", UserError("x.pth: no checkpoint"))
+    resume = ["--resume", str(tmp_path)]
+    for arguments in (["-l", "x.pth", "--debug", "yes"], ["--debug", "True"], resume):
         with pytest.raises(UserError):
             main.main(arguments)
 

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from evaluation.metrics import coco
+from main import main
 from model.checkpoint import load_checkpoint
 from tests.data_sets import snapshot, write_cards
 from tests.tiny_runs import error_line, monitor
@@ -23,8 +24,10 @@ Capture = pytest.CaptureFixture[str]
 def test_monitor_needs_nothing_but_the_checkpoint(
     tiny_run: Path, capsys: Capture, tmp_path: Path
 ) -> None:
-    assert monitor(tiny_run / "best.pth", "--precision", "fp32", "--output", str(tmp_path)) == 0
+    flags = ("--precision", "fp32", "--output", str(tmp_path), "--cache-folder", "drawn")
+    assert monitor(tiny_run / "best.pth", *flags) == 0
     out = capsys.readouterr().out
+    assert "note      --cache-folder drawn has no effect" in out
     assert "the data set that the checkpoint remembers" in out
     assert "COCO summary" in out and "M parameters" in out
     assert re.search(r"queen.*\b0\b.*n/a", out), "a class without objects is n/a"
@@ -84,12 +87,15 @@ def test_other_classes_than_the_checkpoints_are_refused_with_both_lists(
 def test_a_data_set_that_is_gone_is_an_error_that_says_to_give_p(
     tiny_run: Path, tmp_path: Path, capsys: Capture
 ) -> None:
-    content = torch.load(tiny_run / "best.pth", weights_only=True)
+    last = tmp_path / "last.pth"
+    content = torch.load(tiny_run / "last.pth", weights_only=True)
     content["detector"]["data"]["path"] = str(tmp_path / "gone")
-    torch.save(content, tmp_path / "moved.pth")
-    assert monitor(tmp_path / "moved.pth") == 2
-    line = error_line(capsys)
-    assert str(tmp_path / "gone") in line and "-p" in line
+    torch.save(content, last)
+    shutil.copy(tiny_run / "config.json", tmp_path)
+    for flag in ("--load", "--resume"):
+        assert main([flag, str(last), "-d", "cpu"]) == 2
+        line = error_line(capsys)
+        assert f"{flag} {last}" in line and str(tmp_path / "gone") in line and "-p" in line
 
 
 @pytest.mark.parametrize(

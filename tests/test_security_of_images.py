@@ -129,7 +129,7 @@ def test_an_image_never_starts_a_program(
     assert "a.jpg: not an image" in capsys.readouterr().out
     assert not ghostscript.exists()
     path.with_suffix(".eps").write_bytes(POSTSCRIPT)
-    assert find_images(folder / "train").others == {".eps": 1}
+    assert find_images(folder / "train", "--predict").others == {".eps": 1}
 
 
 def test_pillow_starts_a_program_where_every_format_is_allowed(

@@ -101,6 +101,8 @@ def test_the_data_set_is_never_touched_and_no_run_is_written_into_it(
     assert monitor(tmp_path / "run" / "best.pth") == 0
     assert train(tiny_cards, tiny_cards / "runs", "--epochs", "1") == 2
     assert "where nothing is ever written" in error_line(capsys)
+    assert train(tiny_cards, tmp_path / "other", "--validation-fraction", "0.2") == 2
+    assert "--validation-fraction 0.2: the data set" in error_line(capsys)
     assert snapshot(tiny_cards) == before and not (tiny_cards / "runs").exists()
 
 
@@ -205,6 +207,10 @@ def test_a_run_that_was_extended_remembers_it_and_validates_its_last_epoch(
 ) -> None:
     assert train(tiny_cards, tmp_path, "--epochs", "1", "--val-every", "5") == 0
     run = tmp_path / "run"
+    saved = json.loads((run / "config.json").read_text())
+    assert saved["validation_fraction"] == 0.2
+    # As of a run whose --backbone-weights auto found none: all layers train.
+    (run / "config.json").write_text(json.dumps({**saved, "trainable_layers": 3}))
     assert main(["--resume", str(run), "--epochs", "2"]) == 0
     assert [row["epoch"] for row in rows_of(run)] == ["1", "2"]
     assert all(row["mAP"] for row in rows_of(run))
@@ -249,19 +255,6 @@ def test_best_pth_and_fewer_epochs_cannot_be_resumed_and_say_why(
     assert "last.pth" in error_line(capsys)
     assert main(["--resume", str(tiny_run), "--epochs", "1"]) == 2
     assert "has done 2 epochs" in error_line(capsys)
-
-
-def test_a_new_run_starts_from_the_weights_of_a_checkpoint(
-    tiny_run: Path, tiny_cards: Path, tmp_path: Path, capsys: Capture
-) -> None:
-    flags = ["--epochs", "1", "--learning-rate", "1e-9"]
-    assert train_on(tiny_run / "best.pth", tiny_cards, tmp_path, *flags) == 0
-    assert f"weights   from {tiny_run}" in capsys.readouterr().out
-    old = load_checkpoint(tiny_run / "best.pth").weights
-    new = load_checkpoint(tmp_path / "run" / "best.pth").weights
-    name = "backbone.body.network._conv_head.weight"
-    assert torch.allclose(old[name], new[name], atol=1e-6)
-    assert not (tmp_path / "run" / "crop_pretraining.json").exists()
 
 
 def test_the_real_cards_train_for_an_epoch_and_are_monitored(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from utils.config import GUARD, NEW_DETECTOR, Config, flag_of, options
+from utils.config import GUARD, Config, flag_of, options
+from utils.console import say
 from utils.errors import UserError
-from utils.options import Command
-from utils.run_folder import CONFIG_FILE, find_last, read_json
+from utils.options import OFF, Command, shown
+
+KERNELS_APPLY = "only for fp32 on a CPU"
 
 
 def command_of(given: Mapping[str, Any]) -> Command:
@@ -57,11 +58,11 @@ def refuse_unused(command: Command, given: Mapping[str, Any], config: Config) ->
         if command not in commands:
             users = " or ".join(user.value for user in commands)
             raise UserError(
-                f"{flag_of(name)} {value}: python main.py {command.value} does not use it; leave "
-                f"it out. It goes with {users}."
+                f"{flag_of(name)} {shown(value)}: python main.py {command.value} does not use it; "
+                f"leave it out. It goes with {users}."
             )
         if name in without_effect:
-            raise UserError(f"{flag_of(name)} {value}: {without_effect[name]}.")
+            raise UserError(f"{flag_of(name)} {shown(value)}: {without_effect[name]}.")
 
 
 def _without_effect(config: Config) -> dict[str, str]:
@@ -78,43 +79,30 @@ def _without_effect(config: Config) -> dict[str, str]:
     if config.load:
         weights = "the weights are those of the checkpoint given with -l; leave one of the two out"
         reasons |= dict.fromkeys(("backbone_weights", "crop_pretraining"), weights)
+    elif config.backbone_weights == "none":
+        random = (
+            "a backbone without pretrained weights trains as a whole, at the full learning rate"
+        )
+        reasons |= dict.fromkeys(("trainable_layers", "pretrained_backbone_factor"), random)
+    elif config.backbone_weights != "auto" and config.crop_pretraining != OFF:
+        reasons["crop_pretraining"] = (
+            "only a backbone without pretrained weights learns crops first"
+        )
+    if config.device == "cuda" or config.precision == "bf16":
+        reasons["cpu_kernels"] = f"the kernels are {KERNELS_APPLY}"
     if not config.gpu:
         guard = (name for name, option in options().items() if option.group == GUARD)
         reasons |= dict.fromkeys(guard, "only the temperature guard uses it; give -g True too")
     return reasons
 
 
-def resumed_config(given: Mapping[str, Any]) -> Config:
-    """The ``config.json`` of the run ``given["resume"]``, with the flags that may change.
-
-    Raises UserError, naming both values, for a flag that would make it another run. What the run
-    left to its checkpoint (``NEW_DETECTOR``) is compared with the checkpoint, by who loads it.
-    """
-    run = find_last(Path(given["resume"])).parent
-    started = _started_config(run)
-    changes = {}
-    for name, value in given.items():
-        before, commands = getattr(started, name), options()[name].commands
-        if Command.RESUME in commands or (before is None and name in NEW_DETECTOR):
-            changes[name] = value
-        elif Command.TRAIN in commands and before != value:
-            was = "without it" if before is None else f"with {before}"
-            raise UserError(
-                f"{flag_of(name)} {value}: the run {run} was started {was}; leave the flag out, or "
-                "start a new run with -t True -l."
-            )
-    # The checkpoint remembers the data set's absolute path; the saved one may be relative.
-    return Config(**{**vars(started), "path": None, **changes})
+def changed_flags(config: Config, *names: str) -> list[str]:
+    """``--seed 5`` for each of the named fields whose value is not the default."""
+    values = {name: getattr(config, name) for name in names}
+    return [f"{flag_of(n)} {shown(v)}" for n, v in values.items() if v != getattr(Config, n)]
 
 
-def _started_config(run: Path) -> Config:
-    saved = read_json(run / CONFIG_FILE)
-    if isinstance(saved.get("cache"), str):  # what runs called it before images were cached
-        saved["cache_folder"] = saved.pop("cache")
-    try:
-        return Config.from_plain(saved)
-    except (TypeError, ValueError) as error:
-        raise UserError(
-            f"{run / CONFIG_FILE}: written by another version of the program ({error}); start a "
-            f"new run with -t True -l {run}/last.pth."
-        ) from error
+def note_unused(config: Config, reason: str, *names: str) -> None:
+    """Say that the ``changed_flags`` have no effect, where only data or weights could tell."""
+    for flag in changed_flags(config, *names):
+        say("note", f"{flag} has no effect: {reason}")

@@ -13,9 +13,8 @@ from functools import partial
 from typing import Any
 
 from utils.errors import UserError
-from utils.options import Budget, Command, Option, at_least, between, more_than, one_of
+from utils.options import MODELS, Budget, Command, Option, at_least, between, more_than, one_of
 
-MODELS = (*(f"efficientnet-b{i}" for i in range(8)), "resnet50")
 # Defaults of a new detector. The table has None for them: a checkpoint has its own values.
 NEW_DETECTOR: dict[str, Any] = {"model": "efficientnet-b0", "image_size": 512, "anchor_scale": 1.0}
 
@@ -206,9 +205,9 @@ class Config:
         check=more_than(0),
     )
 
-    validation_fraction: float = _data(
-        0.2,
-        "share of the images held out where the data set has no split of its own",
+    validation_fraction: float | None = _data(
+        None,
+        "share of the images held out where the data set has no split of its own [default: 0.2]",
         commands=(TRAIN, CHECK),
         check=between(0.01, 0.91),
     )
@@ -263,10 +262,7 @@ class Config:
 
     def __post_init__(self) -> None:
         for name, option in options().items():
-            value = getattr(self, name)
-            problem = option.check(value) if option.check and value is not None else None
-            if problem:
-                raise UserError(f"{flag_of(name)} {value}: {problem}.")
+            option.refuse_bad(getattr(self, name), flag_of(name))
         if self.low_temp >= self.high_temp:
             raise UserError(
                 f"--low-temp {self.low_temp:g}, --high-temp {self.high_temp:g}: the pause ends at "
@@ -277,6 +273,10 @@ class Config:
         """The value of one of ``NEW_DETECTOR`` for a run that starts without a checkpoint."""
         value = getattr(self, name)
         return NEW_DETECTOR[name] if value is None else value
+
+    def cooldown(self) -> tuple[float, float, float, float]:
+        """The arguments of ``utils.gpu_check.Cooldown``, the last one in seconds."""
+        return self.delay_time, self.high_temp, self.low_temp, 60 * self.max_pause
 
     def as_plain(self) -> dict[str, Any]:
         """For ``config.json``."""

@@ -69,7 +69,10 @@ class Cooldown:
 
     def __post_init__(self) -> None:
         if not (self.low_temp < self.high_temp and self.delay_time >= 0 and self.max_pause > 0):
-            raise ValueError(str(self))
+            raise ValueError(
+                "expected low_temp below high_temp, delay_time of at least 0 and max_pause above "
+                f"0: {self}"
+            )
         self.pauses = self.readings = self.readings_unknown = 0
         self.seconds_paused, self.hottest = 0.0, -math.inf
         self._processes = ALONE
@@ -205,12 +208,9 @@ class TemperatureGuard(pl.Callback):
         self.cooldown.finish()
 
 
-def make_guard(
-    requested: bool, delay_time: float, high_temp: float, low_temp: float, max_pause_minutes: float
-) -> list[pl.Callback]:
-    """The callbacks of a Trainer: the guard if it is requested."""
-    cooldown = Cooldown(delay_time, high_temp, low_temp, 60 * max_pause_minutes)
-    return [TemperatureGuard(cooldown)] if requested else []
+def make_guard(requested: bool, limits: tuple[float, float, float, float]) -> list[pl.Callback]:
+    """The callbacks of a Trainer: the guard if it is requested. limits: of its ``Cooldown``."""
+    return [TemperatureGuard(Cooldown(*limits))] if requested else []
 
 
 def _duration(seconds: float) -> str:

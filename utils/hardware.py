@@ -12,6 +12,8 @@ import psutil
 import torch
 import torch.nn.functional as F
 
+from utils.commands import KERNELS_APPLY, note_unused
+from utils.config import Config
 from utils.errors import UserError
 
 # In fp32 on a CPU the 3x3 convolutions of the heads take a quarter of the multiplications and about
@@ -76,10 +78,13 @@ class Machine:
     precision: str
 
     @classmethod
-    def choose(cls, device: str | None, precision: str) -> Machine:
+    def choose(cls, config: Config) -> Machine:
         """From the flags. Raises UserError when the device is not available."""
-        chosen = choose_device(device)
-        return cls(chosen, choose_precision(precision, chosen))
+        device = choose_device(config.device)
+        machine = cls(device, choose_precision(config.precision, device))
+        if (device.type, machine.precision) != ("cpu", "fp32"):
+            note_unused(config, f"the kernels are {KERNELS_APPLY}", "cpu_kernels")
+        return machine
 
     def __str__(self) -> str:
         if self.device.type == "cuda":

@@ -9,7 +9,9 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
 
-from utils.errors import did_you_mean
+from utils.errors import UserError, did_you_mean
+
+MODELS = (*(f"efficientnet-b{i}" for i in range(8)), "resnet50")
 
 
 class Command(Enum):
@@ -95,6 +97,16 @@ class Budget:
         return "auto" if self.steps is None else f"{self.steps} steps" if self.steps else "off"
 
 
+OFF = Budget(steps=0)
+
+
+def shown(value: Any) -> str:
+    """A value in a message, as it may be typed: ``60`` and not ``60.0``, ``400steps``."""
+    if isinstance(value, Budget):
+        return str(value).replace(" ", "")
+    return f"{value:.12g}" if isinstance(value, float) else str(value)
+
+
 PARSERS: dict[str, Callable[[str], Any]] = {
     "bool": parse_bool,
     "int": parse_int,
@@ -130,6 +142,12 @@ class Option:
         metavar = "BOOL" if kind == "bool" else self.metavar
         return replace(self, parse=parse, metavar=metavar)
 
+    def refuse_bad(self, value: Any, flag: str) -> None:
+        """Raise UserError for a value, None apart, that does not pass the check."""
+        problem = self.check(value) if self.check and value is not None else None
+        if problem:
+            raise UserError(f"{flag} {shown(value)}: {problem}.")
+
 
 def one_of(*choices: str) -> Callable[[str], str]:
     """A parser of one of ``choices``."""
@@ -137,10 +155,14 @@ def one_of(*choices: str) -> Callable[[str], str]:
     def parse(text: str) -> str:
         word = text.strip().lower()
         if word not in choices:
-            raise ValueError(f"expected one of {', '.join(choices)}{did_you_mean(word, choices)}")
+            raise ValueError(expected_one_of(choices, word))
         return word
 
     return parse
+
+
+def expected_one_of(choices: tuple[str, ...], word: str) -> str:
+    return f"expected one of {', '.join(choices)}{did_you_mean(word, choices)}"
 
 
 def at_least(low: float, unit: str = "") -> Callable[[Any], str | None]:
@@ -153,4 +175,4 @@ def more_than(low: float) -> Callable[[Any], str | None]:
 
 def between(low: float, high: float) -> Callable[[Any], str | None]:
     """At least ``low`` and below ``high``."""
-    return lambda value: None if low <= value < high else f"expected {low:g} to below {high:g}"
+    return lambda value: None if low <= value < high else f"expected {low:g} to below {high:.12g}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from data.checking.duplicates import remark_duplicates
 from data.dataset import Dataset
 from data.reading.folder import open_folder
 from data.remarks import Remark, Remarks, Severity
+from data.splits import VALIDATION_FRACTION
 
 CLEAN, PROBLEMS, UNUSABLE = "clean", "problems", "unusable"
 
@@ -118,9 +119,10 @@ SPLITS = ("training", "validation")
 def check_dataset(
     path: str | Path,
     *,
-    validation_fraction: float = 0.2,
+    validation_fraction: float = VALIDATION_FRACTION,
     seed: int = 0,
     skip_bad_images: bool = False,
+    split_flags: Sequence[str] = (),
     progress: Callable[[int, int], None] | None = None,
 ) -> Check:
     """Read a data set as ``open_dataset`` does, decode every image, and keep all that is wrong.
@@ -137,7 +139,13 @@ def check_dataset(
         reader = layout_of(folder)
         layout = reader.layout
         survey = reader.survey(
-            folder, validation_fraction, seed, remarks, decode=True, progress=progress
+            folder,
+            validation_fraction,
+            seed,
+            remarks,
+            split_flags=split_flags,
+            decode=True,
+            progress=progress,
         )
         if survey is not None:
             datasets = (survey.splits.train, survey.splits.validation)

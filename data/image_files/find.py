@@ -41,18 +41,17 @@ def describe_others(others: Mapping[str, int]) -> str:
     return f" (other files: {listed})" if listed else ""
 
 
-def find_images(path: Path) -> ImageFiles:
+def find_images(path: Path, flag: str) -> ImageFiles:
     """The image ``path``, whatever its name, or the images of a folder and the folders in it.
 
     Hidden files are left out. A link to a folder is followed, unless it leads back into the folder
-    or to one that holds it. Raises UserError where there is none.
+    or to one that holds it. Raises UserError naming ``flag`` where there is none.
     """
     if os.path.isfile(path):
         return ImageFiles(path.parent, (path,))
     if not os.path.isdir(path):
         raise UserError(
-            f"--predict {path}: there is no such file or folder; give an image or a folder of "
-            "images."
+            f"{flag} {path}: there is no such file or folder; give an image or a folder of images."
         )
     readable = {s for s, kind in Image.registered_extensions().items() if kind in OPENED}
     paths: list[Path] = []
@@ -68,7 +67,7 @@ def find_images(path: Path) -> ImageFiles:
             others[suffix or "no extension"] += 1
     if not paths:
         raise UserError(
-            f"--predict {path}: the folder holds no images{describe_others(others)}; give an "
+            f"{flag} {path}: the folder holds no images{describe_others(others)}; give an "
             "image or a folder of images in a format that is read, as JPEG or PNG."
         )
     return ImageFiles(path, tuple(sorted(paths)), others, tuple(unlisted))

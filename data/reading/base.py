@@ -74,16 +74,22 @@ class LayoutDataset(Dataset):
         seed: int,
         remarks: Remarks,
         *,
+        split_flags: Sequence[str] = (),
         decode: bool = False,
         progress: Progress | None = None,
     ) -> Survey | None:
         """Read everything; all that is wrong goes into ``remarks``. None: no splits can be made.
 
-        decode: read the pixels of each image and not only its header. progress is called with
-        (images done, images in all).
+        split_flags: see ``open_dataset``. decode: read the pixels of each image and not only its
+        header. progress is called with (images done, images in all).
         """
         with remarks.catch_errors():
             reading = cls.read(folder, remarks)
+            if split_flags and reading.validation is not None:
+                raise UserError(
+                    f"{', '.join(split_flags)}: the data set {folder.path} has a validation split "
+                    "of its own, so none is made; leave the flag out."
+                )
             train, validation = _split(reading, folder, validation_fraction, seed, remarks)
             both, first = [*train, *validation], len(train)
             _refuse_fractions(both, folder)

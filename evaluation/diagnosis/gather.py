@@ -17,11 +17,10 @@ from evaluation.diagnosis.facts import Facts, ParameterFacts, ThresholdFacts
 from evaluation.metrics.box_ops import iou
 from evaluation.metrics.coco import CocoEvaluation
 from evaluation.metrics.coco_matching import MAX_DETECTIONS
-from evaluation.metrics.operating_point import OperatingPoints
+from evaluation.metrics.operating_point import LOWEST_SCORE, OperatingPoints
 from evaluation.metrics.outcomes import SAME_PLACE
 from evaluation.metrics.results import ImageResult, joined
 
-LOWEST_SCORE = 0.05
 ANCHOR_IMAGES = 500
 
 

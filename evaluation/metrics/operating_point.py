@@ -14,6 +14,7 @@ import numpy as np
 from evaluation.metrics.coco import IGNORED, CocoEvaluation
 from evaluation.metrics.results import joined
 
+LOWEST_SCORE = 0.05  # of the detections that are measured
 DEFAULT_THRESHOLD = 0.5  # where nothing can be recommended
 # Whole hundredths: short to type, and the same on every machine.
 THRESHOLDS = tuple(percent / 100 for percent in range(5, 100))

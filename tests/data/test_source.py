@@ -44,20 +44,14 @@ def test_a_checkpoint_remembers_the_source_and_its_settings_hold_for_another_fol
 ) -> None:
     for source in (DataSource(None), DataSource("/", 50, 0.3, 7, True)):
         plain = json.loads(json.dumps(dataclasses.asdict(source)))
-        assert DataSource.choose(None, plain, checkpoint="x.pth") == source
+        assert DataSource.remembered(plain, "--load x.pth") == source
         expected = dataclasses.replace(source, path=str(tmp_path))
-        assert DataSource.choose(str(tmp_path), plain, checkpoint="x.pth") == expected
-
-
-def test_where_nothing_is_remembered_the_settings_count(tmp_path: Path) -> None:
-    settings = {"images": 50, "validation_fraction": 0.3, "seed": 7}
-    assert DataSource.choose(None, **settings) == DataSource(None, 50, 0.3, 7)
-    source = DataSource.choose(str(tmp_path), on_bad_image="skip", **settings)
-    assert source == DataSource(str(tmp_path), 50, 0.3, 7, True)
+        assert DataSource.remembered(plain, "--load x.pth", path=str(tmp_path)) == expected
     for foreign in ({}, {"path": "/", "unknown": 1}):
-        assert DataSource.choose(str(tmp_path), foreign) == DataSource(str(tmp_path))
+        at_home = DataSource.remembered(foreign, "--load x.pth", path=str(tmp_path))
+        assert at_home == DataSource(str(tmp_path))
         with pytest.raises(UserError, match="give its folder with -p"):
-            DataSource.choose(None, foreign)
+            DataSource.remembered(foreign, "--load x.pth")
 
 
 def test_a_remembered_folder_that_is_gone_is_one_line_that_says_to_give_another(
@@ -65,9 +59,9 @@ def test_a_remembered_folder_that_is_gone_is_one_line_that_says_to_give_another(
 ) -> None:
     plain = dataclasses.asdict(DataSource(str(tmp_path / "gone")))
     with pytest.raises(UserError) as caught:
-        DataSource.choose(None, plain, checkpoint="x.pth")
+        DataSource.remembered(plain, "--resume x.pth")
     message = str(caught.value)
-    assert message.startswith("--load x.pth:") and str(tmp_path / "gone") in message
+    assert message.startswith("--resume x.pth:") and str(tmp_path / "gone") in message
     assert "-p" in message and "\n" not in message
 
 

@@ -157,6 +157,10 @@ def test_weights_are_loaded_into_a_model_of_other_classes_without_the_class_laye
     before = other.head.classification_head.cls_logits.weight.clone()
     with pytest.raises(UserError, match="do not fit the efficientnet-b0"):
         load_checkpoint(saved).load_into(other)
+    partial = load_checkpoint(saved)
+    partial.weights.popitem()
+    with pytest.raises(UserError, match="do not fit"):
+        partial.load_into(other, skip="cls_logits")
     load_checkpoint(saved).load_into(other, skip="cls_logits")
     assert torch.equal(other.head.classification_head.cls_logits.weight, before)
     stored, loaded = (m.head.regression_head.bbox_reg.weight for m in (model, other))

@@ -17,7 +17,6 @@ from model.efficient_retinanet import (
     ANCHOR_SCALES,
     ASPECT_RATIOS,
     LEVELS,
-    MODEL_NAMES,
     describe_parameters,
     get_efficient_retinanet,
     make_anchor_generator,
@@ -32,6 +31,7 @@ from tests.small_models import (
     with_varied_outputs,
 )
 from utils.errors import UserError
+from utils.options import MODELS
 
 STRIDES = [8, 16, 16, 32, 32, 32, 64, 128]
 # The last block of each tapped stage.
@@ -183,7 +183,7 @@ def test_a_resnet50_is_torchvisions_retinanet_to_the_key() -> None:
         assert_same_detections(ours(images), theirs.eval()(images))
 
 
-@pytest.mark.parametrize("name", MODEL_NAMES)
+@pytest.mark.parametrize("name", MODELS)
 def test_every_model_builds_trains_a_step_and_detects(name: str) -> None:
     model = build(name, score_thresh=0.0).train()
     losses = model(pictures((64, 64), (48, 64)), [target((4, 4, 40, 40)), target()])
@@ -227,7 +227,7 @@ def test_the_original_call_works_and_warns_once_of_random_and_once_of_unfrozen_w
 
 
 def test_an_unknown_model_is_an_error_that_knows_the_nearest_name() -> None:
-    with pytest.raises(UserError, match="efficientnet-b9.*did you mean.*resnet50"):
+    with pytest.raises(UserError, match="efficientnet-b9.*resnet50.*did you mean"):
         get_efficient_retinanet(7, "efficientnet-b9", backbone_weights="none")
 
 

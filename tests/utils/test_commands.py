@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from utils.commands import command_of, refuse_unused
+from utils.commands import changed_flags, command_of, refuse_unused
 from utils.config import Config, flag_of, options
 from utils.errors import UserError
-from utils.options import Command
+from utils.options import OFF, Budget, Command, shown
 
 GIVEN: dict[Command, dict[str, Any]] = {
     Command.TRAIN: {"train": True},
@@ -18,6 +18,9 @@ GIVEN: dict[Command, dict[str, Any]] = {
     Command.PREDICT: {"load": "x.pth", "predict": "photos"},
     Command.CHECK: {"check": True, "path": "cards"},
 }
+
+
+RANDOM, IMAGENET = {"backbone_weights": "none"}, {"backbone_weights": "imagenet"}
 
 
 def refuse(command: Command, **given: Any) -> None:
@@ -75,7 +78,7 @@ def test_a_flag_that_the_command_does_not_use_is_refused_with_both_names(
     with pytest.raises(UserError) as caught:
         refuse(command, **{name: value})
     message = str(caught.value)
-    assert message.startswith(f"{flag_of(name)} {value}: python main.py {command.value} ")
+    assert message.startswith(f"{flag_of(name)} {shown(value)}: python main.py {command.value} ")
     assert all(user.value in message for user in commands)
 
 
@@ -89,6 +92,11 @@ def test_a_flag_that_the_command_does_not_use_is_refused_with_both_names(
         (Command.TRAIN, {"load": "x", "demo_images": 20}, "checkpoint remembers"),
         (Command.TRAIN, {"load": "x", "backbone_weights": "none"}, "given with -l"),
         (Command.TRAIN, {"load": "x", "path": "y", "crop_pretraining": "off"}, "given with -l"),
+        (Command.TRAIN, {**RANDOM, "trainable_layers": 3}, "without pretrained weights"),
+        (Command.TRAIN, {**RANDOM, "pretrained_backbone_factor": 0.5}, "without pretrained"),
+        (Command.TRAIN, {**IMAGENET, "crop_pretraining": Budget(minutes=3)}, "without pretrained"),
+        (Command.PREDICT, {"device": "cuda", "cpu_kernels": False}, "fp32 on a CPU"),
+        (Command.RESUME, {"precision": "bf16", "cpu_kernels": False}, "fp32 on a CPU"),
         (Command.TRAIN, {"high_temp": 80.0}, "-g True"),
         (Command.RESUME, {"max_pause": 80.0}, "-g True"),
         (Command.PREDICT, {"delay_time": 1.0}, "-g True"),
@@ -106,5 +114,16 @@ def test_the_same_flags_are_taken_where_they_have_an_effect() -> None:
     refuse(Command.TRAIN, demo_images=20, cache_folder="y", backbone_weights="none")
     refuse(Command.TRAIN, path="x", validation_fraction=0.3, gpu=True, high_temp=80.0)
     refuse(Command.TRAIN, path="x", load="y", validation_fraction=0.3, seed=1)
+    refuse(Command.TRAIN, load="x", trainable_layers=3, pretrained_backbone_factor=0.5)
+    refuse(Command.TRAIN, **RANDOM, crop_pretraining=Budget(minutes=3), cpu_kernels=False)
+    refuse(Command.TRAIN, **IMAGENET, crop_pretraining=OFF, trainable_layers=3)
     refuse(Command.CHECK, validation_fraction=0.3, seed=1)
     refuse(Command.MONITOR, cache_folder="y", overfit=3)
+
+
+def test_the_changed_flags_are_named_as_they_are_typed() -> None:
+    names = ("validation_fraction", "seed", "low_temp", "crop_pretraining")
+    assert changed_flags(Config(), *names) == []
+    config = Config(validation_fraction=0.2, low_temp=60.0, crop_pretraining=Budget(minutes=3))
+    typed = ["--validation-fraction 0.2", "--low-temp 60", "--crop-pretraining 3min"]
+    assert changed_flags(config, *names) == typed

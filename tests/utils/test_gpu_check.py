@@ -156,7 +156,7 @@ def test_only_the_first_process_reports_but_each_warns_of_its_own_card(
     [(0, 70, 70, 9), (0, 60, 70, 9), (0, math.nan, 70, 9), (-1, 83, 75, 9), (0, 83, 75, 0)],
 )
 def test_impossible_limits_are_refused(limits: tuple[float, ...]) -> None:
-    with pytest.raises(ValueError, match="delay_time"):
+    with pytest.raises(ValueError, match="expected low_temp below high_temp"):
         Cooldown(*limits)
 
 

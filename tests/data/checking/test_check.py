@@ -86,6 +86,16 @@ def test_the_exit_status_is_the_verdict(tmp_path: Path, capsys: pytest.CaptureFi
     assert status == 2 and "no such folder (did you mean 'data'?)" in out
 
 
+def test_flags_of_a_split_are_refused_where_the_data_set_has_its_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ("--validation-fraction", "0.2", "--seed", "5")
+    status, out, _ = run(capsys, "-p", str(cards(tmp_path / "cards")), *flags)
+    assert status == 2 and "--validation-fraction 0.2, --seed 5: the data set" in out
+    status, out, _ = run(capsys, "-p", str(charlotte(tmp_path / "charlotte")), *flags)
+    assert status == 0 and "(seed 5)" in out
+
+
 def test_bad_images_are_left_out_counted_and_listed_where_the_user_says_so(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
