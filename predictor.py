@@ -43,6 +43,9 @@ def launch(config: Config) -> int:
     images = find_images(source, "--predict")
     threshold = checkpoint.threshold(config.score_threshold)
     model = checkpoint.build_model(min(LOWEST_SCORE, threshold))
+    trained_on = checkpoint.description.data.get("path")
+    if config.output and trained_on:
+        refuse_inside(Path(config.output), Path(trained_on), "the data set")
     folder = _output_folder(config.output, checkpoint.path.parent, source)
     name = checkpoint.description.model_name
     say("model", f"{name}: {describe_parameters(model)}, epoch {checkpoint.epoch}")

@@ -80,7 +80,12 @@ def launch(config: Config) -> int:
     run = last.parent if last else _new_run(config, description)
     # What "auto" chose is measured, and another measurement might choose otherwise.
     fraction = source.validation_fraction
-    chosen = dataclasses.replace(config, precision=machine.precision, validation_fraction=fraction)
+    chosen = dataclasses.replace(
+        config,
+        path=config.path or source.path,
+        precision=machine.precision,
+        validation_fraction=fraction,
+    )
     write_json(chosen.as_plain(), run / CONFIG_FILE)
     say("run", str(run))
 

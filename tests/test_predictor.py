@@ -12,7 +12,7 @@ from PIL import Image
 import predictor
 from prediction import output_files
 from tests.data_sets import snapshot
-from tests.predicting import RESULTS, Run, noise, run, saved, write_checkpoint
+from tests.predicting import RESULTS, Run, content, noise, run, saved, write_checkpoint
 from tests.small_models import SIDE
 from utils.gpu_check import Cooldown
 
@@ -91,6 +91,15 @@ def test_results_are_never_written_into_the_folder_of_the_images(
     for source, output in ((photos, photos), (photos, link / "new"), (link, photos / "new")):
         assert str(output) in error_of(run(checkpoint, source, "--output", str(output)))
     assert snapshot(tmp_path) == before
+
+
+def test_results_are_never_written_into_the_data_set_of_the_checkpoint(tmp_path: Path) -> None:
+    photo, data = saved(tmp_path / "a.png", noise(1)), tmp_path / "cards"
+    data.mkdir()
+    detector = {**content()["detector"], "data": {"path": str(data)}}
+    trained = write_checkpoint(tmp_path / "run.pth", detector=detector)
+    assert "the data set" in error_of(run(trained, photo, "--output", str(data / "new")))
+    assert list(data.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", [*RESULTS, "images"])

@@ -214,7 +214,8 @@ def test_a_run_that_was_extended_remembers_it_and_validates_its_last_epoch(
     assert main(["--resume", str(run), "--epochs", "2"]) == 0
     assert [row["epoch"] for row in rows_of(run)] == ["1", "2"]
     assert all(row["mAP"] for row in rows_of(run))
-    assert json.loads((run / "config.json").read_text())["epochs"] == 2
+    resumed = json.loads((run / "config.json").read_text())
+    assert resumed["epochs"] == 2 and Path(resumed["path"]).samefile(tiny_cards)
     assert main(["--resume", str(run)]) == 0
 
 

@@ -1,4 +1,4 @@
-"""Which command the given flags mean, whether it uses them all, and what a resumed run keeps."""
+"""Which command the given flags mean, and whether it uses them all."""
 
 from __future__ import annotations
 
