@@ -31,7 +31,7 @@ def launch(config: Config) -> int:
     numbers that differ from pycocotools'.
     """
     quieten_libraries()
-    machine = Machine.choose(config)
+    machine = Machine.choose(config.device, config.precision, config.cpu_kernels)
     checkpoint = load_checkpoint(Path(config.load or ""))
     description = checkpoint.description
     checkpoint.refuse_contradictions(

@@ -34,7 +34,7 @@ def launch(config: Config) -> int:
     output folder that holds results or lies in the folder of the images.
     """
     quieten_libraries()
-    machine = Machine.choose(config)
+    machine = Machine.choose(config.device, config.precision, config.cpu_kernels)
     checkpoint = load_checkpoint(Path(config.load or ""))
     checkpoint.refuse_contradictions(
         model_name=config.model, image_size=config.image_size, anchor_scale=config.anchor_scale

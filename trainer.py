@@ -63,7 +63,7 @@ def launch(config: Config) -> int:
     interrupted one goes on in its own folder. Raises UserError for whatever the user can put right.
     """
     quieten_libraries()
-    machine = Machine.choose(config)
+    machine = Machine.choose(config.device, config.precision, config.cpu_kernels)
     pl.seed_everything(config.seed, verbose=False)
     last = find_last(Path(config.resume)) if config.resume else None
     start = _starting_checkpoint(config, last)

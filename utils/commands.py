@@ -8,9 +8,7 @@ from typing import Any
 from utils.config import GUARD, Config, flag_of, options
 from utils.console import say
 from utils.errors import UserError
-from utils.options import OFF, Command, shown
-
-KERNELS_APPLY = "only for fp32 on a CPU"
+from utils.options import KERNELS_APPLY, OFF, Command, shown
 
 
 def command_of(given: Mapping[str, Any]) -> Command:

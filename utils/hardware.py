@@ -12,9 +12,9 @@ import psutil
 import torch
 import torch.nn.functional as F
 
-from utils.commands import KERNELS_APPLY, note_unused
-from utils.config import Config
+from utils.console import say
 from utils.errors import UserError
+from utils.options import KERNELS_APPLY
 
 # In fp32 on a CPU the 3x3 convolutions of the heads take a quarter of the multiplications and about
 # a third of the time (``model.cpu.winograd``); in bf16 they do not.
@@ -78,12 +78,12 @@ class Machine:
     precision: str
 
     @classmethod
-    def choose(cls, config: Config) -> Machine:
+    def choose(cls, device: str | None, precision: str, cpu_kernels: bool = True) -> Machine:
         """From the flags. Raises UserError when the device is not available."""
-        device = choose_device(config.device)
-        machine = cls(device, choose_precision(config.precision, device))
-        if (device.type, machine.precision) != ("cpu", "fp32"):
-            note_unused(config, f"the kernels are {KERNELS_APPLY}", "cpu_kernels")
+        chosen = choose_device(device)
+        machine = cls(chosen, choose_precision(precision, chosen))
+        if not cpu_kernels and (chosen.type, machine.precision) != ("cpu", "fp32"):
+            say("note", f"--cpu-kernels False has no effect: the kernels are {KERNELS_APPLY}")
         return machine
 
     def __str__(self) -> str:

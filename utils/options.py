@@ -11,6 +11,8 @@ from typing import Any
 
 from utils.errors import UserError, did_you_mean
 
+KERNELS_APPLY = "only for fp32 on a CPU"  # those of model.cpu
+
 MODELS = (*(f"efficientnet-b{i}" for i in range(8)), "resnet50")
 
 

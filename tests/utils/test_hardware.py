@@ -7,7 +7,6 @@ import torch
 
 from tests.memory_data import quiet_trainer
 from utils import hardware
-from utils.config import Config
 from utils.errors import UserError
 from utils.hardware import Machine, bf16_speedup, choose_device, choose_precision
 
@@ -95,9 +94,7 @@ def test_autocast_is_on_for_bf16_and_off_for_fp32(precision: str, dtype: torch.d
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_the_trainer_computes_on_the_machine(precision: str) -> None:
-    trainer = quiet_trainer(
-        **Machine.choose(Config(device="cpu", precision=precision)).trainer_options()
-    )
+    trainer = quiet_trainer(**Machine.choose("cpu", precision).trainer_options())
     assert trainer.strategy.root_device == CPU and trainer.num_devices == 1
     assert trainer.precision == {"fp32": "32-true", "bf16": "bf16-mixed"}[precision]
     assert Machine(CUDA, precision).trainer_options()["accelerator"] == "gpu"
@@ -112,6 +109,6 @@ def test_kernels_switched_off_where_they_do_not_apply_are_noted(
     chosen: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(hardware, "choose_precision", lambda *_: chosen)
-    Machine.choose(Config(device="cpu", cpu_kernels=False))
+    Machine.choose("cpu", "auto", cpu_kernels=False)
     noted = "--cpu-kernels False has no effect" in capsys.readouterr().out
     assert noted == (chosen == "bf16")
