@@ -115,7 +115,7 @@ def test_what_does_not_describe_a_detector_is_an_error(place: str, tmp_path: Pat
     [
         ({"format": FORMAT_VERSION + 1}, "newer version"),
         ({"format": FORMAT_VERSION + 1, "field_of_tomorrow": 1}, "newer version"),
-        ({"model_name": "vgg"}, "--model vgg: unknown"),
+        ({"model_name": "vgg"}, "--model vgg: expected one of efficientnet-b0"),
     ],
 )
 def test_a_newer_format_and_an_unknown_model_are_errors(

@@ -16,7 +16,7 @@ from utils.lightning_setup import readable_failures
         (OSError(28, "No space left on device", "last.pth"), UserError, "No space left.*last.pth"),
         (RuntimeError("DataLoader worker (pid 7) is killed by signal"), UserError, "--workers"),
         (RuntimeError("size mismatch"), RuntimeError, "^size mismatch"),
-        (SystemExit(1), KeyboardInterrupt, ""),  # Lightning's exit after Ctrl-C
+        (SystemExit(1), KeyboardInterrupt, "^$"),  # Lightning's exit after Ctrl-C
     ],
 )
 def test_a_known_failure_becomes_a_user_error_or_an_interrupt(
