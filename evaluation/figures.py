@@ -102,8 +102,10 @@ def sizes(metrics: DetectorMetrics) -> bytes:
     def draw(axis: Any) -> None:
         bars = np.arange(len(objects))
         missed = objects - detected
-        axis.bar(bars, detected, color=GOOD, label="detected")
-        axis.bar(bars, missed, bottom=detected, color=BAD, label="missed", alpha=0.75)
+        axis.bar(bars, detected, color=GOOD, label="detected with the correct class")
+        axis.bar(
+            bars, missed, bottom=detected, color=BAD, label="missed or of a wrong class", alpha=0.75
+        )
         for bar, total, correct in zip(bars, objects, detected, strict=True):
             text = f"{correct / total:.0%}" if total else ""
             axis.text(bar, total, text, ha="center", va="bottom", fontsize=8, color=INK)
