@@ -24,10 +24,11 @@ from torchvision.models.detection import RetinaNet
 from evaluation.metrics.operating_point import LOWEST_SCORE, score_threshold
 from model.efficient_retinanet import get_efficient_retinanet
 from model.network.backbone_weights import WEIGHTS_FOLLOW, BackboneWeights
+from model.network.efficientnet_family import IMAGENET, Normalization
 from utils.errors import UserError
 from utils.safe_load import load_plain
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # since 2 with image_mean and image_std
 LARGEST_IMAGE_SIZE = 2**15  # pixels; a larger value means a damaged file
 
 
@@ -36,8 +37,8 @@ class DetectorDescription:
     """Everything that rebuilds a detector, and its data set.
 
     class_names: the K names, label i + 1 is ``class_names[i]``. image_size: pixels of the longer
-    side. trainable_layers: of the backbone, None for all. data: plain values that describe the data
-    set it was trained on.
+    side. trainable_layers: of the backbone, None for all. image_mean, image_std: of an image in
+    0..1. data: plain values that describe the data set it was trained on.
     """
 
     model_name: str
@@ -46,6 +47,8 @@ class DetectorDescription:
     anchor_scale: float = 1.0
     frozen_batch_norm: bool = False
     trainable_layers: int | None = None
+    image_mean: tuple[float, ...] = IMAGENET.mean
+    image_std: tuple[float, ...] = IMAGENET.std
     data: dict[str, Any] = field(default_factory=dict)
 
     def build(
@@ -61,11 +64,13 @@ class DetectorDescription:
             image_size=self.image_size,
             anchor_scale=self.anchor_scale,
             freeze_batch_norm=self.frozen_batch_norm,
+            normalization=Normalization(self.image_mean, self.image_std),
         )
 
     def as_plain(self) -> dict[str, Any]:
         """For a checkpoint: plain types only."""
-        return {**asdict(self), "class_names": list(self.class_names), "format": FORMAT_VERSION}
+        plain = {**asdict(self), "format": FORMAT_VERSION}
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in plain.items()}
 
 
 @dataclass(frozen=True)
@@ -188,12 +193,16 @@ def _description(plain: dict[str, Any]) -> DetectorDescription:
     if len(set(names)) < len(names):
         raise ValueError("class_names has a name twice")
     "".join(names).encode("utf-8")  # a lone surrogate can be neither printed nor saved
-    description = DetectorDescription(**{**plain, "class_names": tuple(names)})
+    lists = {name: tuple(value) for name, value in plain.items() if isinstance(value, list)}
+    description = DetectorDescription(**{**plain, **lists})
     size, scale = description.image_size, description.anchor_scale
     if type(size) is not int or not 0 < size <= LARGEST_IMAGE_SIZE:
         raise ValueError(f"image_size {size!r}")
     if type(scale) not in (int, float) or not 0 < scale < math.inf:
         raise ValueError(f"anchor_scale {scale!r}")
+    mean, std = description.image_mean, description.image_std
+    if len(mean) != 3 or len(std) != 3 or not all(map(math.isfinite, mean)) or min(std) <= 0:
+        raise ValueError(f"image_mean {mean!r}, image_std {std!r}")
     if not isinstance(description.data, dict):
         raise ValueError("data is not a dictionary")
     return description

@@ -11,7 +11,6 @@ from collections import OrderedDict
 from typing import NamedTuple
 
 import torch
-from efficientnet_pytorch import EfficientNet
 from torch import Tensor, nn
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.ops import FeaturePyramidNetwork
@@ -19,7 +18,14 @@ from torchvision.ops import FeaturePyramidNetwork
 from evaluation.metrics.operating_point import LOWEST_SCORE
 from model.network.anchors import Float32AnchorGenerator
 from model.network.backbone_weights import BackboneWeights, find_backbone_weights, load_into
-from model.network.efficientnet_body import EfficientNetBody
+from model.cpu.normed_swish import normed_swish
+from model.network.efficientnet_body import EfficientNetBody, normed_relu6
+from model.network.efficientnet_family import (
+    LITE,
+    Normalization,
+    make_efficientnet,
+    normalization_of,
+)
 from model.network.extra_levels import ExtraLevels
 from model.network.frozen_batch_norm import freeze_batch_norms
 from model.network.heads import Float32Head
@@ -93,12 +99,13 @@ def get_efficient_retinanet(
     image_size: int = 512,
     anchor_scale: float = 1.0,
     freeze_batch_norm: bool | None = None,
+    normalization: Normalization | None = None,
 ) -> BatchedRetinaNet:
     """A RetinaNet whose pyramid taps six stages of an EfficientNet into eight levels.
 
     num_classes: background counted, as in torchvision.
-    efficientnet_model_name: ``efficientnet-b0`` to ``efficientnet-b7``, or ``resnet50`` for the
-    baseline (five levels).
+    efficientnet_model_name: ``efficientnet-b0`` to ``-b7``, ``efficientnet-lite0`` to ``-lite4``,
+    or ``resnet50`` for the baseline (five levels).
     trainable_backbone_layers: 0 (all frozen) to 6 (5 for the baseline), counted from the deepest;
     by default all. Without pretrained weights everything trains.
     score_thresh: lower-scoring detections are dropped; keep it low when measuring mAP.
@@ -107,7 +114,8 @@ def get_efficient_retinanet(
     image_size: the longer side, in pixels, to which the model scales its input.
     anchor_scale: multiplies the base sizes of ``LEVELS``.
     freeze_batch_norm: keep statistics and affine parameters of the backbone's batch norm as they
-    are; by default exactly when there are pretrained weights.
+    are; by default exactly when there are pretrained weights made for this network.
+    normalization: of the images; by default what the weights are made for.
 
     The model takes a list of float images (3, H, W) in 0..1 and, in training, a list of targets
     (``boxes`` float (N, 4) xyxy pixels, ``labels`` int64 (N,)). It returns losses
@@ -124,19 +132,19 @@ def get_efficient_retinanet(
     is_resnet = efficientnet_model_name == "resnet50"
     layers = 5 if is_resnet else NUM_TAPS
     trainable = _check_trainable_layers(trainable_backbone_layers, layers, weights)
-    frozen_norm = weights.pretrained if freeze_batch_norm is None else freeze_batch_norm
+    frozen_norm = weights.norms_fit if freeze_batch_norm is None else freeze_batch_norm
     if is_resnet:
         backbone = make_resnet50_pyramid(weights, trainable, frozen_norm)
         anchors = make_resnet50_anchors(anchor_scale)
     else:
-        name = efficientnet_model_name
-        network = EfficientNet.from_name(name, image_size=None, include_top=False)
-        load_into(network, weights, name)
+        network = make_efficientnet(efficientnet_model_name)
+        load_into(network, weights, efficientnet_model_name)
         if frozen_norm:
             freeze_batch_norms(network)
         else:
             _shorten_batch_norm_memory(network)
-        backbone = EfficientNetPyramid(EfficientNetBody(network, trainable))
+        activate = normed_relu6 if efficientnet_model_name in LITE else normed_swish
+        backbone = EfficientNetPyramid(EfficientNetBody(network, trainable, activate))
         anchors = make_anchor_generator(anchor_scale)
     model = BatchedRetinaNet(
         backbone,
@@ -146,8 +154,8 @@ def get_efficient_retinanet(
         score_thresh=score_thresh,
         detections_per_img=100,
     )
-    mean, std = model.transform.image_mean, model.transform.image_std
-    model.transform = LongerSideTransform(image_size, mean, std)
+    mean, std = normalization or weights.normalization or normalization_of(efficientnet_model_name)
+    model.transform = LongerSideTransform(image_size, list(mean), list(std))
     return model.to(memory_format=torch.channels_last)
 
 

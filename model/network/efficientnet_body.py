@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections import OrderedDict
+from collections.abc import Callable
 from contextlib import nullcontext
 from itertools import accumulate, pairwise
 from typing import Any
@@ -20,6 +21,14 @@ from model.cpu.normed_swish import normed_swish
 
 FIRST_TAPPED_STAGE = 3
 
+# A norm and the activation after it. The map, (B, C, H, W), may be overwritten.
+NormedActivation = Callable[[nn.Module, Tensor], Tensor]
+
+
+def normed_relu6(norm: nn.Module, x: Tensor) -> Tensor:
+    """The Lite family's, in place: no norm needs its output for its gradient."""
+    return F.relu6(norm(x), inplace=True)
+
 
 class EfficientNetBody(nn.Module):
     """The convolutional part of an EfficientNet, tapped after six of its stages.
@@ -27,14 +36,21 @@ class EfficientNetBody(nn.Module):
     The private attributes of ``efficientnet_pytorch.EfficientNet`` are used only here.
     A *layer* is what lies between two taps; the first one includes the stem.
 
-    network: built with ``image_size=None`` and ``include_top=False``.
+    network: see ``make_efficientnet``.
     trainable_layers: how many layers, counted from the deepest, are trained, 0 to 6; None for
     all. The others are frozen: no gradient, and evaluation mode through ``.train()``.
+    activate: the norm and the activation after each convolution but the projections.
     """
 
-    def __init__(self, network: EfficientNet, trainable_layers: int | None = None) -> None:
+    def __init__(
+        self,
+        network: EfficientNet,
+        trainable_layers: int | None = None,
+        activate: NormedActivation = normed_swish,
+    ) -> None:
         super().__init__()
         self.network = network
+        self.activate = activate
         taps = self._find_stage_ends()[FIRST_TAPPED_STAGE - 1 :]
         self._tap_after = {end - 1: str(number) for number, end in enumerate(taps)}
         layers = self._split_into_layers(taps)
@@ -95,26 +111,28 @@ class EfficientNetBody(nn.Module):
         maps: OrderedDict[str, Tensor] = OrderedDict()
         # The kernels of a mobile network are fastest with the channels innermost.
         x = images.contiguous(memory_format=torch.channels_last)
-        x = normed_swish(net._bn0, net._conv_stem(x))
+        x = self.activate(net._bn0, net._conv_stem(x))
         drop_rate = net._global_params.drop_connect_rate or 0.0
         for index, block in enumerate(net._blocks):
             # Later blocks are skipped more often: stochastic depth, arXiv 1603.09382.
-            x = _mbconv(block, x, drop_rate * index / len(net._blocks))
+            x = _mbconv(block, x, self.activate, drop_rate * index / len(net._blocks))
             if index in self._tap_after:
                 maps[self._tap_after[index]] = x
-        maps[str(len(maps))] = normed_swish(net._bn1, net._conv_head(x))
+        maps[str(len(maps))] = self.activate(net._bn1, net._conv_head(x))
         return maps
 
 
-def _mbconv(block: MBConvBlock, x: Tensor, drop_rate: float) -> Tensor:
+def _mbconv(
+    block: MBConvBlock, x: Tensor, activate: NormedActivation, drop_rate: float
+) -> Tensor:
     """A block of Tan and Le: expansion, depthwise convolution, squeeze-and-excitation, projection.
 
-    Computes what the package's forward does, with norm and activation in one (``normed_swish``).
+    Computes what the package's forward does, with norm and activation in one.
     """
     out = x
     if hasattr(block, "_expand_conv"):
-        out = normed_swish(block._bn0, block._expand_conv(out))
-    out = normed_swish(block._bn1, _depthwise(block._depthwise_conv, out))
+        out = activate(block._bn0, block._expand_conv(out))
+    out = activate(block._bn1, _depthwise(block._depthwise_conv, out))
     if block.has_se:
         means = block._se_reduce(F.adaptive_avg_pool2d(out, 1))
         out = block._se_expand(F.silu(means)).sigmoid() * out
