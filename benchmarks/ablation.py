@@ -54,6 +54,7 @@ class Trial:
     backbone_factor: float = 0.3
     ema_decay: float = 0.998
     scale_jitter: float = 1.5
+    window: int = 0
     quarter_turns: bool = True
 
     @classmethod
@@ -92,7 +93,10 @@ def run(trial: Trial, folder: Path, aside: Path) -> dict[str, Any]:
     sizes = (a.size for a in train.annotations)
     canvas = training_canvas(sizes, trial.image_size, square=trial.quarter_turns)
     transform = TrainingTransform(
-        canvas, scale_jitter=trial.scale_jitter, quarter_turns=trial.quarter_turns
+        canvas,
+        scale_jitter=trial.scale_jitter,
+        quarter_turns=trial.quarter_turns,
+        window=trial.window or None,
     )
     recipe = Recipe(
         learning_rate=trial.learning_rate,
@@ -149,7 +153,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--out", type=Path, default=Path("ablation.jsonl"))
     parser.add_argument("settings", nargs="*", help="NAME=VALUE of a Trial")
-    options = parser.parse_args()
+    options = parser.parse_intermixed_args()
     quieten_libraries()
     warnings.simplefilter("ignore")
     row = run(Trial.parse(options.settings), options.folder, options.out.parent)

@@ -20,6 +20,7 @@ from data.dataset import Target
 # A box that kept less than this share of its area in a crop is no longer a fair example.
 MIN_VISIBLE = 0.4
 MIN_SIDE = 2.0  # pixels
+WINDOWS_AT_OBJECTS = 0.85  # share; the others lie anywhere
 FILL = (124, 116, 104)  # ImageNet's mean colour: about zero once normalised
 
 
@@ -44,22 +45,29 @@ def training_canvas(
 class TrainingTransform:
     """Random scale, crop, mirror, light and colour onto a canvas of one size.
 
-    canvas: (height, width) in pixels of every result, see ``training_canvas``. scale_jitter: the
-    image that just fits the canvas is scaled by up to this factor, either way.
+    canvas: (height, width) in pixels, see ``training_canvas``. scale_jitter: the image that just
+    fits the canvas is scaled by up to this factor, either way. window: pixels of a smaller, square
+    result, cut out mostly around an object; None for the whole canvas.
     quarter_turns: also rotate by 90, 180 or 270 degrees, for objects seen from above; the canvas
     must be square. Other angles are left out: the envelope of a rotated box is not tight.
     Maps ``(uint8 Image (3, H, W), Target)`` to the same; N may become 0.
     """
 
     def __init__(
-        self, canvas: tuple[int, int], *, scale_jitter: float = 1.5, quarter_turns: bool = False
+        self,
+        canvas: tuple[int, int],
+        *,
+        scale_jitter: float = 1.5,
+        quarter_turns: bool = False,
+        window: int | None = None,
     ) -> None:
-        if quarter_turns and canvas[0] != canvas[1]:
+        result = (window, window) if window else canvas
+        if quarter_turns and result[0] != result[1]:
             raise ValueError(f"quarter turns need a square canvas, not {canvas}")
         self.geometry = v2.Compose(
             [
                 FittingScale(canvas, scale_jitter),
-                RandomCanvas(canvas),
+                RandomCanvas(result, at_objects=WINDOWS_AT_OBJECTS if window else 0.0),
                 v2.RandomHorizontalFlip(),
                 RandomQuarterTurns() if quarter_turns else v2.Identity(),
                 v2.SanitizeBoundingBoxes(min_size=MIN_SIDE, labels_getter=_rows_of_boxes),
@@ -100,22 +108,27 @@ class RandomCanvas(v2.Transform):
     """Place the image at random on the canvas: crop what is larger, fill what is smaller.
 
     A box of which the canvas shows less than ``MIN_VISIBLE`` is removed with all that belongs to
-    it; the others are clipped.
+    it; the others are clipped. at_objects: how often the place is chosen so that the canvas shows a
+    whole object, drawn at random, or as much of it as has room.
     """
 
-    def __init__(self, canvas: tuple[int, int]) -> None:
+    def __init__(self, canvas: tuple[int, int], at_objects: float = 0.0) -> None:
         super().__init__()
-        self.canvas = canvas
+        self.canvas, self.at_objects = canvas, at_objects
 
     def forward(self, image: Tensor, target: Target) -> tuple[Tensor, Target]:
         height, width = image.shape[-2:]
         rows, columns = self.canvas
-        x, y = _shift(width, columns), _shift(height, rows)
+        boxes = target["boxes"].as_subclass(Tensor)
+        x1 = y1 = x2 = y2 = None
+        if len(boxes) and float(torch.rand(())) < self.at_objects:
+            x1, y1, x2, y2 = boxes[int(torch.randint(len(boxes), ()))].tolist()
+        x, y = _shift(width, columns, x1, x2), _shift(height, rows, y1, y2)
         canvas = torch.tensor(FILL, dtype=image.dtype)[:, None, None].repeat(1, rows, columns)
         canvas[:, max(y, 0) : y + height, max(x, 0) : x + width] = image[
             :, max(-y, 0) : rows - y, max(-x, 0) : columns - x
         ]
-        moved = target["boxes"].as_subclass(Tensor) + torch.tensor([x, y, x, y])
+        moved = boxes + torch.tensor([x, y, x, y])
         clipped = moved.clamp(min=0).minimum(torch.tensor([columns, rows, columns, rows]))
         kept = box_area(clipped) >= MIN_VISIBLE * box_area(moved)
         return tv_tensors.Image(canvas), Target(
@@ -136,10 +149,19 @@ class RandomQuarterTurns(v2.Transform):
         return self._call_kernel(F.rotate, inpt, 90.0 * params["turns"])
 
 
-def _shift(length: int, room: int) -> int:
-    """Where the image's first row or column comes to lie; negative when it is cropped."""
+def _shift(length: int, room: int, start: float | None = None, end: float | None = None) -> int:
+    """Where the image's first row or column comes to lie; negative when it is cropped.
+
+    start, end: of an object that has to be in the room, as far as it fits.
+    """
     slack = room - length
-    return int(torch.randint(min(slack, 0), max(slack, 0) + 1, ()))
+    low, high = min(slack, 0), max(slack, 0)
+    if start is not None and end is not None:
+        first, last = sorted((-math.floor(start), room - math.ceil(end)))
+        # Whatever lies outside the room for the image would show nothing but filling.
+        low, high = min(max(low, first), high), max(min(high, last), low)
+        high = max(low, high)
+    return int(torch.randint(low, high + 1, ()))
 
 
 def _rows_of_boxes(inputs: Any) -> tuple[Tensor, Tensor]:
