@@ -24,6 +24,7 @@ import torch
 
 from data import open_dataset
 from data.augmentation import TrainingTransform, training_canvas
+from data.copy_paste import PasteObjects, cut_objects
 from data.dataset import Dataset
 from data.loader import make_loader
 from evaluation.measure import measure
@@ -55,6 +56,7 @@ class Trial:
     ema_decay: float = 0.998
     scale_jitter: float = 1.5
     window: int = 0
+    copy_paste: int = 0
     quarter_turns: bool = True
 
     @classmethod
@@ -92,11 +94,20 @@ def run(trial: Trial, folder: Path, aside: Path) -> dict[str, Any]:
     crop_seconds = learn_crops(model, train, trial, machine, aside)
     sizes = (a.size for a in train.annotations)
     canvas = training_canvas(sizes, trial.image_size, square=trial.quarter_turns)
+    paste = None
+    if trial.copy_paste:
+        paste = PasteObjects(
+            cut_objects(train, trial.image_size),
+            trial.copy_paste,
+            jitter=trial.scale_jitter,
+            quarter_turns=trial.quarter_turns,
+        )
     transform = TrainingTransform(
         canvas,
         scale_jitter=trial.scale_jitter,
         quarter_turns=trial.quarter_turns,
         window=trial.window or None,
+        paste=paste,
     )
     recipe = Recipe(
         learning_rate=trial.learning_rate,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -60,6 +60,7 @@ class TrainingTransform:
         scale_jitter: float = 1.5,
         quarter_turns: bool = False,
         window: int | None = None,
+        paste: Callable[[Tensor, Target], tuple[Tensor, Target]] | None = None,
     ) -> None:
         result = (window, window) if window else canvas
         if quarter_turns and result[0] != result[1]:
@@ -73,12 +74,15 @@ class TrainingTransform:
                 v2.SanitizeBoundingBoxes(min_size=MIN_SIDE, labels_getter=_rows_of_boxes),
             ]
         )
+        self.paste = paste
         self.light = v2.RandomApply(
             [v2.ColorJitter(brightness=0.3, contrast=0.3, saturation=0.3, hue=0.02)], p=0.8
         )
 
     def __call__(self, image: Tensor, target: Target) -> tuple[Tensor, Target]:
         image, target = self.geometry(tv_tensors.Image(image), target)
+        if self.paste is not None:
+            image, target = self.paste(image, target)
         return self.light(image).as_subclass(Tensor), target
 
 
