@@ -16,8 +16,9 @@ from itertools import zip_longest
 from typing import Any, NoReturn
 
 from utils.commands import command_of, refuse_unused
-from utils.config import GROUPS, Config, flag_of, options
+from utils.config import Config, flag_of, options
 from utils.errors import UserError
+from utils.option_groups import GROUPS
 from utils.options import Command, Option
 from utils.resume_config import resumed_config
 

@@ -28,6 +28,7 @@ from model.checkpoint import (
 from model.efficient_retinanet import describe_parameters
 from model.lightning_trainer import DetectorModule, Recipe
 from model.network.backbone_weights import find_backbone_weights
+from model.network.efficientnet_family import normalization_of
 from model.network.retinanet import BatchedRetinaNet
 from model.training.crop_pretraining import fixed_budget
 from model.training.run_recorder import RunRecorder
@@ -42,7 +43,6 @@ from utils.console import say
 from utils.gpu_check import make_guard
 from utils.hardware import Machine, available_memory
 from utils.lightning_setup import make_trainer, quieten_libraries
-from utils.options import OFF
 from utils.run_folder import (
     CONFIG_FILE,
     LAST,
@@ -90,18 +90,16 @@ def launch(config: Config) -> int:
     say("run", str(run))
 
     guard = make_guard(config.gpu, config.cooldown())
-    if start is None and not description.frozen_batch_norm:
+    if start is None:
         _pretrain(config, model, splits.train, run, machine, guard)
-    elif start is None and config.crop_pretraining != OFF:
-        note_unused(config, "the backbone's weights are pretrained", "crop_pretraining")
-    if not description.frozen_batch_norm and last is None:
+    if not description.pretrained and last is None:
         reason = "the backbone's weights are not pretrained"
         note_unused(config, reason, "pretrained_backbone_factor")
-    recipe = _recipe(config, description.frozen_batch_norm)
+    recipe = _recipe(config, description.pretrained)
     module = DetectorModule(model, description.class_names, recipe, description.as_plain())
     if config.compile:
         model.compile_network()
-    watch = [LowMapDiagnosis(splits, config.score_threshold), LostImages()]
+    watch = [LowMapDiagnosis(splits, description.pretrained, config.score_threshold), LostImages()]
     callbacks = [*guard, *watch, RunRecorder(run, description)]
     trainer = _make_trainer(config, len(splits.train), run, machine, callbacks)
     on_gpu = machine.device.type == "cuda"
@@ -162,17 +160,20 @@ def _open_data(config: Config, start: Checkpoint | None) -> tuple[DataSource, Da
 def _new_detector(
     config: Config, class_names: tuple[str, ...], data: dict[str, Any]
 ) -> tuple[DetectorDescription, BatchedRetinaNet]:
-    """Batch norm is frozen, and layers too, only where the backbone's weights are pretrained."""
+    """Layers are frozen only where the backbone's weights are pretrained."""
     name = config.of_new_detector("model")
     weights = find_backbone_weights(name, config.backbone_weights)
     say("weights", f"the backbone's are from {weights.origin}")
+    normalization = weights.normalization or normalization_of(name)
     description = DetectorDescription(
         model_name=name,
         class_names=class_names,
         image_size=config.of_new_detector("image_size"),
         anchor_scale=config.of_new_detector("anchor_scale"),
-        frozen_batch_norm=weights.pretrained,
         trainable_layers=config.trainable_layers if weights.pretrained else None,
+        image_mean=normalization.mean,
+        image_std=normalization.std,
+        backbone_origin=weights.origin,
         data=data,
     )
     if not weights.pretrained:

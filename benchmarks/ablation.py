@@ -139,9 +139,7 @@ def run(trial: Trial, folder: Path, aside: Path) -> dict[str, Any]:
     }
 
 
-def learn_crops(
-    model: Any, train: Dataset, trial: Trial, machine: Machine, aside: Path
-) -> float:
+def learn_crops(model: Any, train: Dataset, trial: Trial, machine: Machine, aside: Path) -> float:
     """Crop pre-training, or its result from the trial that did it first; the seconds it took."""
     if not trial.crop_steps:
         return 0.0

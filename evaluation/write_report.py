@@ -59,7 +59,7 @@ def write_report(
         metrics.evaluation,
         metrics.points,
         metrics.threshold,
-        pretrained=checkpoint.description.frozen_batch_norm,
+        pretrained=checkpoint.description.pretrained,
         training=checkpoint.training,
     )
     findings = diagnose(facts)
@@ -126,6 +126,7 @@ def _about(
         ("checkpoint", str(checkpoint.path)),
         ("model", f"{description.model_name}: {describe_parameters(module.model)}"),
         ("input", f"{description.image_size} px, anchors scaled by {description.anchor_scale:g}"),
+        ("backbone", f"began with {description.backbone_origin or 'unknown weights'}"),
         ("trained on", source),
         ("data", f"{splits.layout}: {sizes}"),
         ("speed", f"{module.images_per_second:.1f} images per second on {machine}"),

@@ -23,12 +23,12 @@ from torchvision.models.detection import RetinaNet
 
 from evaluation.metrics.operating_point import LOWEST_SCORE, score_threshold
 from model.efficient_retinanet import get_efficient_retinanet
-from model.network.backbone_weights import WEIGHTS_FOLLOW, BackboneWeights
+from model.network.backbone_weights import RANDOM_WEIGHTS, WEIGHTS_FOLLOW, BackboneWeights
 from model.network.efficientnet_family import IMAGENET, Normalization
 from utils.errors import UserError
 from utils.safe_load import load_plain
 
-FORMAT_VERSION = 2  # since 2 with image_mean and image_std
+FORMAT_VERSION = 2  # 2: with image_mean, image_std and backbone_origin
 LARGEST_IMAGE_SIZE = 2**15  # pixels; a larger value means a damaged file
 
 
@@ -38,7 +38,8 @@ class DetectorDescription:
 
     class_names: the K names, label i + 1 is ``class_names[i]``. image_size: pixels of the longer
     side. trainable_layers: of the backbone, None for all. image_mean, image_std: of an image in
-    0..1. data: plain values that describe the data set it was trained on.
+    0..1. backbone_origin: of its first weights; empty in files of older versions. data: plain
+    values that describe the data set it was trained on.
     """
 
     model_name: str
@@ -49,7 +50,15 @@ class DetectorDescription:
     trainable_layers: int | None = None
     image_mean: tuple[float, ...] = IMAGENET.mean
     image_std: tuple[float, ...] = IMAGENET.std
+    backbone_origin: str = ""
     data: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def pretrained(self) -> bool:
+        """Whether the backbone began with weights that had been trained."""
+        if not self.backbone_origin:
+            return self.frozen_batch_norm  # older versions froze exactly those
+        return self.backbone_origin != RANDOM_WEIGHTS.origin
 
     def build(
         self, score_thresh: float = LOWEST_SCORE, backbone_weights: BackboneWeights = WEIGHTS_FOLLOW
@@ -203,6 +212,8 @@ def _description(plain: dict[str, Any]) -> DetectorDescription:
     mean, std = description.image_mean, description.image_std
     if len(mean) != 3 or len(std) != 3 or not all(map(math.isfinite, mean)) or min(std) <= 0:
         raise ValueError(f"image_mean {mean!r}, image_std {std!r}")
+    if not isinstance(description.backbone_origin, str):
+        raise ValueError("backbone_origin is no text")
     if not isinstance(description.data, dict):
         raise ValueError("data is not a dictionary")
     return description

@@ -16,9 +16,9 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.ops import FeaturePyramidNetwork
 
 from evaluation.metrics.operating_point import LOWEST_SCORE
+from model.cpu.normed_swish import normed_swish
 from model.network.anchors import Float32AnchorGenerator
 from model.network.backbone_weights import BackboneWeights, find_backbone_weights, load_into
-from model.cpu.normed_swish import normed_swish
 from model.network.efficientnet_body import EfficientNetBody, normed_relu6
 from model.network.efficientnet_family import (
     LITE,

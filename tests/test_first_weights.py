@@ -35,8 +35,7 @@ def test_a_new_run_starts_from_the_weights_of_a_checkpoint(
 @pytest.mark.parametrize(
     ("weights", "crops", "noted"),
     [
-        (WEIGHTS_FOLLOW, "off", []),
-        (WEIGHTS_FOLLOW, "1steps", ["--crop-pretraining 1steps"]),
+        (WEIGHTS_FOLLOW, "1steps", []),
         (RANDOM_WEIGHTS, "1steps", ["--trainable-layers 3"]),
     ],
 )

@@ -11,8 +11,9 @@ import pytest
 import torch
 
 import main
-from utils.config import GROUPS, Config, flag_of, options
+from utils.config import Config, flag_of, options
 from utils.errors import UserError
+from utils.option_groups import GROUPS
 from utils.options import MODELS, Option, parse_bool
 
 Capture = pytest.CaptureFixture[str]

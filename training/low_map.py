@@ -22,12 +22,15 @@ FIRST_EPOCH = 2  # before, nothing has been learned that could be judged
 class LowMapDiagnosis(pl.Callback):
     """Prints why, once in a run, at the first validation from epoch 2 on with mAP50 below 0.01.
 
-    requested_threshold: the user's score threshold, else the one that the validation recommends is
-    in use. A failure of the diagnosis is one line, and training goes on.
+    pretrained: whether the backbone began with weights that had been trained. requested_threshold:
+    the user's score threshold, else the one that the validation recommends is in use. A failure of
+    the diagnosis is one line, and training goes on.
     """
 
-    def __init__(self, splits: DataSplits, requested_threshold: float | None = None) -> None:
-        self.splits = splits
+    def __init__(
+        self, splits: DataSplits, pretrained: bool, requested_threshold: float | None = None
+    ) -> None:
+        self.splits, self.pretrained = splits, pretrained
         self.requested_threshold = requested_threshold
         self.explained = False
 
@@ -70,6 +73,6 @@ class LowMapDiagnosis(pl.Callback):
             module.evaluation,
             OperatingPoints(module.evaluation),
             score_threshold(self.requested_threshold, module.score_threshold),
-            pretrained=bool(module.description.get("frozen_batch_norm")),
+            pretrained=self.pretrained,
             training=training,
         )

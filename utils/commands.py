@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from utils.config import GUARD, Config, flag_of, options
+from utils.config import Config, flag_of, options
 from utils.console import say
 from utils.errors import UserError
-from utils.options import KERNELS_APPLY, OFF, Command, shown
+from utils.option_groups import GUARD
+from utils.options import KERNELS_APPLY, Command, shown
 
 
 def command_of(given: Mapping[str, Any]) -> Command:
@@ -82,10 +83,6 @@ def _without_effect(config: Config) -> dict[str, str]:
             "a backbone without pretrained weights trains as a whole, at the full learning rate"
         )
         reasons |= dict.fromkeys(("trainable_layers", "pretrained_backbone_factor"), random)
-    elif config.backbone_weights != "auto" and config.crop_pretraining != OFF:
-        reasons["crop_pretraining"] = (
-            "only a backbone without pretrained weights learns crops first"
-        )
     if config.device == "cuda" or config.precision == "bf16":
         reasons["cpu_kernels"] = f"the kernels are {KERNELS_APPLY}"
     if not config.gpu:

@@ -9,44 +9,29 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from utils.errors import UserError
-from utils.options import MODELS, Budget, Command, Option, at_least, between, more_than, one_of
+from utils.option_groups import (
+    CHECK,
+    EVERY,
+    FROM_WEIGHTS,
+    MONITOR,
+    PREDICT,
+    READING,
+    RESUME,
+    TRAIN,
+)
+from utils.option_groups import any_option as _option
+from utils.option_groups import common_option as _common
+from utils.option_groups import data_option as _data
+from utils.option_groups import guard_option as _guard
+from utils.option_groups import model_option as _model
+from utils.option_groups import training_option as _training
+from utils.options import MODELS, Budget, Option, at_least, between, more_than, one_of
 
 # Defaults of a new detector. The table has None for them: a checkpoint has its own values.
 NEW_DETECTOR: dict[str, Any] = {"model": "efficientnet-b0", "image_size": 512, "anchor_scale": 1.0}
-
-TRAIN, RESUME, MONITOR, PREDICT, CHECK = EVERY = tuple(Command)
-COMPUTING = (TRAIN, RESUME, MONITOR, PREDICT)
-READING = (TRAIN, RESUME, MONITOR, CHECK)  # those that open a data set
-FROM_WEIGHTS = (TRAIN, MONITOR, PREDICT)  # those that may begin with a checkpoint
-
-GUARD = "Temperature guard with -g True"
-# The groups of --help in their order, and the commands of an option that names none itself.
-GROUPS = {
-    "": COMPUTING,
-    "Common": COMPUTING,
-    "Training": (TRAIN,),
-    "Model": FROM_WEIGHTS,
-    "Data": (TRAIN,),
-    "Monitor": (MONITOR,),
-    "Check": (CHECK,),
-    GUARD: COMPUTING,
-}
-
-
-def _option(default: Any, help: str, group: str = "", **more: Any) -> Any:
-    option = Option(help, group, **{"commands": GROUPS[group], **more})
-    return dataclasses.field(default=default, metadata={"option": option})
-
-
-_common = partial(_option, group="Common")
-_training = partial(_option, group="Training")
-_model = partial(_option, group="Model")
-_data = partial(_option, group="Data")
-_guard = partial(_option, group=GUARD)
 
 
 @dataclass(frozen=True)
@@ -70,7 +55,7 @@ class Config:
     gpu: bool = _option(False, "True: keep the GPU's temperature in the safe zone", short="-g")
     model: str | None = _option(
         None,
-        "efficientnet-b0 to efficientnet-b7, or resnet50, the original RetinaNet "
+        "efficientnet-b0 to -b7, efficientnet-lite0 to -lite4, or resnet50, the original RetinaNet "
         "[default: efficientnet-b0, or the checkpoint's]",
         parse=one_of(*MODELS),
         short="-m",
@@ -136,7 +121,9 @@ class Config:
     )
     learning_rate: float = _training(1e-3, "peak of the schedule (AdamW)", check=more_than(0))
     pretrained_backbone_factor: float = _training(
-        0.1, "multiplies the learning rate for a backbone with ImageNet weights", check=at_least(0)
+        0.1,
+        "multiplies the learning rate for a pretrained backbone",
+        check=at_least(0),
     )
     weight_decay: float = _training(
         0.05, "AdamW's weight decay; biases and norm parameters are left out", check=at_least(0)
@@ -159,8 +146,8 @@ class Config:
     )
     crop_pretraining: Budget = _training(
         Budget.parse("auto"),
-        "auto, off, minutes (3) or steps (400steps): without pretrained weights the backbone first "
-        "learns to classify the objects' crops",
+        "how long the backbone first learns to classify the objects' crops: auto, off, minutes (3) "
+        "or steps (400steps)",
         metavar="HOW_LONG",
     )
     seed: int = _training(
@@ -183,7 +170,7 @@ class Config:
     backbone_weights: str = _model(
         "auto",
         "auto, imagenet, none or the file of a state dict; auto takes ImageNet's where they are "
-        "cached or reachable",
+        "installed, cached or reachable",
         metavar="WEIGHTS",
         commands=(TRAIN,),
     )

