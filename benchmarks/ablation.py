@@ -119,6 +119,7 @@ def run(trial: Trial, folder: Path, aside: Path) -> dict[str, Any]:
     loader = make_loader(
         train.with_transform(transform), trial.batch_size, shuffle=True, seed=trial.seed
     )
+    print(f"{len(train)} images, {trial}", flush=True)
     steps = trial.images // trial.batch_size
     start = time.monotonic()
     trainer = make_trainer(machine, max_epochs=-1, max_steps=steps, gradient_clip_val=10.0)

@@ -66,7 +66,8 @@ class DetectorModule(pl.LightningModule):
     validation_loss: whether a validation measures the losses too.
     After a validation ``evaluation``, its ``results`` (one per image) and ``metrics``, and
     ``score_threshold`` (of the highest F1, None without detections) are those of its images.
-    The batches hold uint8 images (3, H, W).
+    The batches hold uint8 images (3, H, W); those to train on have the scale at which the model
+    sees them.
     """
 
     def __init__(
@@ -123,7 +124,7 @@ class DetectorModule(pl.LightningModule):
         images, targets = batch
         if not images:  # none of them could be read
             return None
-        losses = self.model(images, targets)
+        losses = self.model.losses_at_scale(images, targets)
         loss = sum(losses.values())
         values = {name: value.detach() for name, value in losses.items()}
         if not torch.isfinite(loss):

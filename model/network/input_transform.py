@@ -37,10 +37,12 @@ class LongerSideTransform(GeneralizedRCNNTransform):
         """
         pairs = zip(images, [None] * len(images) if targets is None else targets, strict=True)
         resized = [self.resize(image, target) for image, target in pairs]
-        batch = [image for image, _ in resized]
-        sizes = [(image.shape[-2], image.shape[-1]) for image in batch]
         scaled = None if targets is None else [target for _, target in resized]
-        return ImageList(self._batch(batch), sizes), scaled
+        return self.batch([image for image, _ in resized]), scaled
+
+    def batch(self, images: Sequence[Tensor]) -> ImageList:
+        """What ``forward`` makes of images that have the size already in which they are seen."""
+        return ImageList(self._batch(images), [(i.shape[-2], i.shape[-1]) for i in images])
 
     def normalize(self, image: Tensor) -> Tensor:
         """image: (..., 3, H, W), uint8 or float in 0..1."""

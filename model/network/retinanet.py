@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor
 from torchvision.models.detection import RetinaNet
+from torchvision.models.detection.image_list import ImageList
 
 from model.network.anchor_matching import Objects, match
 from model.network.forward import losses_and_detections
@@ -35,10 +36,22 @@ class BatchedRetinaNet(RetinaNet):
         if targets is None:
             raise ValueError("training needs targets, a dict of boxes and labels for each image")
         _refuse_empty_boxes(targets)
-        batch, scaled = self.transform(images, targets)
+        return self._losses(*self.transform(images, targets))
+
+    def losses_at_scale(
+        self, images: Sequence[Tensor], targets: Sequence[dict[str, Any]]
+    ) -> dict[str, Tensor]:
+        """The training losses of images at the scale at which the model sees them already.
+
+        Such as a window, cut out of an image whose longer side is ``image_size``.
+        """
+        _refuse_empty_boxes(targets)
+        return self._losses(self.transform.batch(images), targets)
+
+    def _losses(self, batch: ImageList, targets: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
         features = list(self.backbone(batch.tensors).values())
         (anchors, *_) = self.anchor_generator(batch, features)
-        objects, matches = self._match(scaled, anchors)
+        objects, matches = self._match(targets, anchors)
         # Which anchors are matched to an object follows from the boxes alone; only their box
         # regression has a loss.
         outputs = self.head(features, matches >= 0)
