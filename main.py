@@ -16,10 +16,10 @@ from itertools import zip_longest
 from typing import Any, NoReturn
 
 from utils.commands import command_of, refuse_unused
-from utils.config import Config, flag_of, options
+from utils.config import Config, options
 from utils.errors import UserError
 from utils.option_groups import GROUPS
-from utils.options import Command, Option
+from utils.options import Command, Option, flag_of
 from utils.resume_config import resumed_config
 
 EXIT_USER_ERROR = 2

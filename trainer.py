@@ -13,7 +13,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import TensorBoardLogger
 from torch.utils.data import DataLoader
 
-from data.augmentation import TrainingTransform, training_canvas
+from data.augmentation import training_transform
 from data.dataset import Dataset, DataSplits
 from data.loader import make_loader
 from data.source import DataSource, keep_decoded
@@ -272,12 +272,19 @@ def _make_loaders(
     config: Config, splits: DataSplits, image_size: int, pin_memory: bool
 ) -> tuple[DataLoader, DataLoader]:
     """Of augmented training images, shuffled, and of validation images."""
-    train, turns = splits.train, config.quarter_turns
+    train = splits.train
     if config.overfit:
         repeats = -(-LEAST_OVERFIT_STEPS * config.batch_size // len(train))
         train = train.subset([*range(len(train))] * repeats)
-    canvas = training_canvas((a.size for a in train.annotations), image_size, square=turns)
-    transform = TrainingTransform(canvas, scale_jitter=config.scale_jitter, quarter_turns=turns)
+    transform = training_transform(
+        train,
+        image_size,
+        scale_jitter=config.scale_jitter,
+        quarter_turns=config.quarter_turns,
+        window=config.window,
+        copy_paste=config.copy_paste,
+        seed=config.seed,
+    )
     make = partial(
         make_loader,
         batch_size=config.batch_size,

@@ -23,8 +23,7 @@ import pytorch_lightning as pl
 import torch
 
 from data import open_dataset
-from data.augmentation import TrainingTransform, training_canvas
-from data.copy_paste import PasteObjects, cut_objects
+from data.augmentation import training_transform
 from data.dataset import Dataset
 from data.loader import make_loader
 from evaluation.measure import measure
@@ -92,22 +91,13 @@ def run(trial: Trial, folder: Path, aside: Path) -> dict[str, Any]:
         freeze_batch_norm=trial.freeze_norm,
     )
     crop_seconds = learn_crops(model, train, trial, machine, aside)
-    sizes = (a.size for a in train.annotations)
-    canvas = training_canvas(sizes, trial.image_size, square=trial.quarter_turns)
-    paste = None
-    if trial.copy_paste:
-        paste = PasteObjects(
-            cut_objects(train, trial.image_size),
-            trial.copy_paste,
-            jitter=trial.scale_jitter,
-            quarter_turns=trial.quarter_turns,
-        )
-    transform = TrainingTransform(
-        canvas,
+    transform = training_transform(
+        train,
+        trial.image_size,
         scale_jitter=trial.scale_jitter,
         quarter_turns=trial.quarter_turns,
-        window=trial.window or None,
-        paste=paste,
+        window=trial.window,
+        copy_paste=trial.copy_paste,
     )
     recipe = Recipe(
         learning_rate=trial.learning_rate,

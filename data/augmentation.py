@@ -15,13 +15,43 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 from torchvision.transforms.v2 import query_size
 
-from data.dataset import Target
+from data.copy_paste import PasteObjects, cut_objects
+from data.dataset import Dataset, Target
 
 # A box that kept less than this share of its area in a crop is no longer a fair example.
 MIN_VISIBLE = 0.4
 MIN_SIDE = 2.0  # pixels
 WINDOWS_AT_OBJECTS = 0.85  # share; the others lie anywhere
 FILL = (124, 116, 104)  # ImageNet's mean colour: about zero once normalised
+
+
+def training_transform(
+    dataset: Dataset,
+    image_size: int,
+    *,
+    scale_jitter: float = 1.5,
+    quarter_turns: bool = False,
+    window: int = 0,
+    copy_paste: int = 0,
+    seed: int = 0,
+) -> TrainingTransform:
+    """The transform for a data set whose images are seen with a longer side of ``image_size``.
+
+    copy_paste: how many objects, at most, are pasted into an image; 0 for none. seed: of the choice
+    of these objects. For the rest see ``TrainingTransform``.
+    """
+    sizes = (annotation.size for annotation in dataset.annotations)
+    canvas = training_canvas(sizes, image_size, square=quarter_turns)
+    paste = None
+    if copy_paste and (objects := cut_objects(dataset, image_size, seed)):
+        paste = PasteObjects(objects, copy_paste, scale_jitter, quarter_turns)
+    return TrainingTransform(
+        canvas,
+        scale_jitter=scale_jitter,
+        quarter_turns=quarter_turns,
+        window=window,
+        paste=paste,
+    )
 
 
 def training_canvas(
@@ -47,7 +77,8 @@ class TrainingTransform:
 
     canvas: (height, width) in pixels, see ``training_canvas``. scale_jitter: the image that just
     fits the canvas is scaled by up to this factor, either way. window: pixels of a smaller, square
-    result, cut out mostly around an object; None for the whole canvas.
+    result, cut out mostly around an object; 0 for the whole canvas. paste: a step between geometry
+    and light, such as ``PasteObjects``.
     quarter_turns: also rotate by 90, 180 or 270 degrees, for objects seen from above; the canvas
     must be square. Other angles are left out: the envelope of a rotated box is not tight.
     Maps ``(uint8 Image (3, H, W), Target)`` to the same; N may become 0.
@@ -59,7 +90,7 @@ class TrainingTransform:
         *,
         scale_jitter: float = 1.5,
         quarter_turns: bool = False,
-        window: int | None = None,
+        window: int = 0,
         paste: Callable[[Tensor, Target], tuple[Tensor, Target]] | None = None,
     ) -> None:
         result = (window, window) if window else canvas

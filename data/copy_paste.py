@@ -63,7 +63,7 @@ class PasteObjects:
     """
 
     def __init__(
-        self, objects: Sequence[CutObject], most: int, *, jitter: float, quarter_turns: bool
+        self, objects: Sequence[CutObject], most: int, jitter: float, quarter_turns: bool
     ) -> None:
         self.objects, self.most = objects, most
         self.jitter, self.quarter_turns = jitter, quarter_turns

@@ -11,10 +11,10 @@ import pytest
 import torch
 
 import main
-from utils.config import Config, flag_of, options
+from utils.config import Config, options
 from utils.errors import UserError
 from utils.option_groups import GROUPS
-from utils.options import MODELS, Option, parse_bool
+from utils.options import MODELS, Option, flag_of, parse_bool
 
 Capture = pytest.CaptureFixture[str]
 Patch = pytest.MonkeyPatch

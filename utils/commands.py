@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from utils.config import Config, flag_of, options
+from utils.config import Config, options
 from utils.console import say
 from utils.errors import UserError
 from utils.option_groups import GUARD
-from utils.options import KERNELS_APPLY, Command, shown
+from utils.options import KERNELS_APPLY, Command, flag_of, shown
 
 
 def command_of(given: Mapping[str, Any]) -> Command:

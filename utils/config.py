@@ -11,24 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import utils.option_groups as table
 from utils.errors import UserError
-from utils.option_groups import (
-    CHECK,
-    EVERY,
-    FROM_WEIGHTS,
-    MONITOR,
-    PREDICT,
-    READING,
-    RESUME,
-    TRAIN,
-)
-from utils.option_groups import any_option as _option
-from utils.option_groups import common_option as _common
-from utils.option_groups import data_option as _data
-from utils.option_groups import guard_option as _guard
-from utils.option_groups import model_option as _model
-from utils.option_groups import training_option as _training
-from utils.options import MODELS, Budget, Option, at_least, between, more_than, one_of
+from utils.option_groups import CHECK, EVERY, FROM_WEIGHTS, MONITOR, READING, RESUME, TRAIN
+from utils.options import MODELS, Budget, Option, at_least, between, flag_of, more_than, one_of
+from utils.options import zero_or_at_least as zero_or
 
 # Defaults of a new detector. The table has None for them: a checkpoint has its own values.
 NEW_DETECTOR: dict[str, Any] = {"model": "efficientnet-b0", "image_size": 512, "anchor_scale": 1.0}
@@ -39,21 +26,21 @@ class Config:
     """The configuration of one run; each field says what it means in its ``help``."""
 
     # The seven flags of the original.
-    path: str | None = _option(
+    path: str | None = table.option(
         None,
         "the data set's folder; without it the checkpoint's, else drawn playing cards",
         short="-p",
         metavar="FOLDER",
         commands=READING,
     )
-    device: str | None = _option(
+    device: str | None = table.option(
         None,
         "cuda or cpu; by default cuda where there is one",
         parse=one_of("cuda", "cpu"),
         short="-d",
     )
-    gpu: bool = _option(False, "True: keep the GPU's temperature in the safe zone", short="-g")
-    model: str | None = _option(
+    gpu: bool = table.option(False, "True: keep the GPU's temperature in the safe zone", short="-g")
+    model: str | None = table.option(
         None,
         "efficientnet-b0 to -b7, efficientnet-lite0 to -lite4, or resnet50, the original RetinaNet "
         "[default: efficientnet-b0, or the checkpoint's]",
@@ -61,103 +48,105 @@ class Config:
         short="-m",
         commands=FROM_WEIGHTS,
     )
-    load: str | None = _option(
+    load: str | None = table.option(
         None,
         "a checkpoint: monitor it, or with -t True start from its weights",
         short="-l",
         metavar="FILE",
         commands=FROM_WEIGHTS,
     )
-    workers: int = _option(
+    workers: int = table.option(
         2, "processes that load images; 0 loads in the main one", short="-w", check=at_least(0)
     )
-    train: bool = _option(
+    train: bool = table.option(
         False,
         "True: train; False: monitor the checkpoint given with -l",
         short="-t",
         commands=EVERY,
     )
 
-    resume: str | None = _option(
+    resume: str | None = table.option(
         None, "a run's folder or its last.pth: the run goes on", metavar="RUN", commands=(RESUME,)
     )
-    predict: str | None = _option(
+    predict: str | None = table.option(
         None,
         "an image or a folder of them, with -l: find and draw the objects in every image",
         metavar="PATH",
-        commands=(PREDICT,),
+        commands=(table.PREDICT,),
     )
-    check: bool = _option(
+    check: bool = table.option(
         False,
         "check the data set of -p and list what is wrong with it",
         is_switch=True,
         commands=EVERY,
     )
 
-    output: str | None = _common(
+    output: str | None = table.common(
         None,
         "where the run's folder is made [default: runs]; for monitor and predict, where their "
         "files go [default: beside the checkpoint]",
         metavar="FOLDER",
         commands=FROM_WEIGHTS,
     )
-    batch_size: int = _common(8, "images per step", commands=FROM_WEIGHTS, check=at_least(1))
-    precision: str = _common(
+    batch_size: int = table.common(8, "images per step", commands=FROM_WEIGHTS, check=at_least(1))
+    precision: str = table.common(
         "auto",
         "auto, fp32 or bf16; auto takes bf16 where the hardware computes it",
         parse=one_of("auto", "fp32", "bf16"),
     )
-    cpu_kernels: bool = _common(True, "False: compute with PyTorch's own operations, for comparing")
-    score_threshold: float | None = _common(
+    cpu_kernels: bool = table.common(
+        True, "False: compute with PyTorch's own operations, for comparing"
+    )
+    score_threshold: float | None = table.common(
         None,
         "detections below are not drawn and not predicted; metrics always count from 0.05 "
         "[default: what the report recommended, from the checkpoint; else 0.5]",
         check=between(0, 1),
     )
-    debug: bool = _common(False, "True: show the traceback of an error", commands=EVERY)
+    debug: bool = table.common(False, "True: show the traceback of an error", commands=EVERY)
 
-    epochs: int = _training(
+    epochs: int = table.training(
         40, "passes over the training images", commands=(TRAIN, RESUME), check=at_least(1)
     )
-    learning_rate: float = _training(1e-3, "peak of the schedule (AdamW)", check=more_than(0))
-    pretrained_backbone_factor: float = _training(
+    learning_rate: float = table.training(1e-3, "peak of the schedule (AdamW)", check=more_than(0))
+    pretrained_backbone_factor: float = table.training(
         0.1,
         "multiplies the learning rate for a pretrained backbone",
         check=at_least(0),
     )
-    weight_decay: float = _training(
+    weight_decay: float = table.training(
         0.05, "AdamW's weight decay; biases and norm parameters are left out", check=at_least(0)
     )
-    warmup_steps: int = _training(
+    warmup_steps: int = table.training(
         100,
         "steps of linear warm-up before the cosine; a shorter run never reaches the peak",
         check=at_least(0),
     )
-    gradient_clip: float = _training(
+    gradient_clip: float = table.training(
         10.0, "largest norm of the gradient; 0 leaves it as it is", check=at_least(0)
     )
-    ema_decay: float = _training(
+    ema_decay: float = table.training(
         0.998, "decay of the averaged weights, which are validated and saved", check=between(0, 1)
     )
-    compile: bool = _training(
+    compile: bool = table.training(
         False,
         "True: torch.compile the network first, which takes minutes; for long runs on a GPU",
         commands=(TRAIN, RESUME),
     )
-    crop_pretraining: Budget = _training(
+    crop_pretraining: Budget = table.training(
         Budget.parse("auto"),
         "how long the backbone first learns to classify the objects' crops: auto, off, minutes (3) "
         "or steps (400steps)",
         metavar="HOW_LONG",
     )
-    seed: int = _training(
+    seed: int = table.training(
         0,
         "seed of every random choice; with -l the data set keeps the checkpoint's split",
         commands=(TRAIN, CHECK),
         check=between(0, 2**31),
     )
-    val_every: int = _training(1, "epochs from one validation to the next", check=at_least(1))
-    overfit: int = _training(
+    val_every: int = table.training(1, "epochs from one validation to the next", check=at_least(1))
+    overfit: int = table.training(
         0,
         "train and validate on the first N training images only, to see whether anything is "
         "learned at all; 0 is off",
@@ -165,87 +154,102 @@ class Config:
         commands=(TRAIN, MONITOR),
         check=at_least(0),
     )
-    name: str | None = _training(None, "name of the run's folder [default: the model and a number]")
+    name: str | None = table.training(
+        None, "name of the run's folder [default: the model and a number]"
+    )
 
-    backbone_weights: str = _model(
+    backbone_weights: str = table.model(
         "auto",
         "auto, imagenet, none or the file of a state dict; auto takes ImageNet's where they are "
         "installed, cached or reachable",
         metavar="WEIGHTS",
         commands=(TRAIN,),
     )
-    trainable_layers: int | None = _model(
+    trainable_layers: int | None = table.model(
         None,
         "layers of a pretrained backbone that train, from the deepest: 0 to 6 [default: all]",
         commands=(TRAIN,),
         check=at_least(0),
     )
-    image_size: int | None = _model(
+    image_size: int | None = table.model(
         None,
         "pixels of the longer side, as the model sees an image [default: 512, or the checkpoint's]",
         check=at_least(64, " pixels"),
     )
-    anchor_scale: float | None = _model(
+    anchor_scale: float | None = table.model(
         None,
         "multiplies every anchor size; 0.5 for small objects or image sizes below 256 "
         "[default: 1, or the checkpoint's]",
         check=more_than(0),
     )
 
-    validation_fraction: float | None = _data(
+    validation_fraction: float | None = table.data(
         None,
         "share of the images held out where the data set has no split of its own [default: 0.2]",
         commands=(TRAIN, CHECK),
         check=between(0.01, 0.91),
     )
-    on_bad_image: str | None = _data(
+    on_bad_image: str | None = table.data(
         None,
         "fail: do not start when an image is missing or unreadable; skip: leave such images out, "
         "count and list them [default: fail, or the checkpoint's]",
         parse=one_of("fail", "skip"),
         commands=READING,
     )
-    max_megapixels: float | None = _data(
+    max_megapixels: float | None = table.data(
         None,
         "largest image that is opened [default: 179, Pillow's limit against decompression bombs]",
         commands=EVERY,
         check=more_than(0),
     )
-    demo_images: int = _data(
+    demo_images: int = table.data(
         1200,
         "images drawn to train on, without -p; a tenth as many to validate on",
         check=at_least(10),
     )
-    scale_jitter: float = _data(
+    scale_jitter: float = table.data(
         1.5, "training scales each image by up to this factor, either way", check=at_least(1)
     )
-    quarter_turns: bool = _data(
+    window: int = table.data(
+        0,
+        "train on windows of so many pixels, cut mostly around objects, of images at --image-size; "
+        "0 takes whole images",
+        check=zero_or(64, " pixels"),
+    )
+    copy_paste: int = table.data(
+        0,
+        "up to so many objects of other training images are pasted into each; 0 is off",
+        check=at_least(0),
+    )
+    quarter_turns: bool = table.data(
         False, "True: training also turns images by 90, 180 and 270 degrees, for views from above"
     )
-    cache: bool = _data(
+    cache: bool = table.data(
         True, "True: keep decoded images in memory, where they fit", commands=(TRAIN, RESUME)
     )
-    cache_folder: str = _data(
+    cache_folder: str = table.data(
         "~/.cache/efficient-retinanet",
         "folder for the cards that the program draws",
         metavar="FOLDER",
         commands=(TRAIN, RESUME, MONITOR),
     )
 
-    verify_metrics: bool | None = _option(
+    verify_metrics: bool | None = table.option(
         None,
         "compute the numbers with pycocotools too, and compare [default: True up to 1,000 images]",
         group="Monitor",
     )
 
-    check_report: str | None = _option(
+    check_report: str | None = table.option(
         None, "also write what is wrong, as JSON", group="Check", metavar="FILE"
     )
 
-    delay_time: float = _guard(0.0, "seconds to rest after every batch", check=at_least(0))
-    high_temp: float = _guard(78.0, "°C at or above which training pauses", check=more_than(0))
-    low_temp: float = _guard(65.0, "°C at or below which it goes on", check=more_than(0))
-    max_pause: float = _guard(30.0, "minutes after which a pause ends anyway", check=more_than(0))
+    delay_time: float = table.guard(0.0, "seconds to rest after every batch", check=at_least(0))
+    high_temp: float = table.guard(78.0, "°C at or above which training pauses", check=more_than(0))
+    low_temp: float = table.guard(65.0, "°C at or below which it goes on", check=more_than(0))
+    max_pause: float = table.guard(
+        30.0, "minutes after which a pause ends anyway", check=more_than(0)
+    )
 
     def __post_init__(self) -> None:
         for name, option in options().items():
@@ -279,8 +283,3 @@ class Config:
 def options() -> dict[str, Option]:
     """The option of every field, by the field's name."""
     return {f.name: f.metadata["option"].of_type(str(f.type)) for f in dataclasses.fields(Config)}
-
-
-def flag_of(name: str) -> str:
-    """``batch_size`` to ``--batch-size``."""
-    return "--" + name.replace("_", "-")

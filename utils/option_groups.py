@@ -27,13 +27,13 @@ GROUPS = {
 }
 
 
-def any_option(default: Any, help: str, group: str = "", **more: Any) -> Any:
-    option = Option(help, group, **{"commands": GROUPS[group], **more})
-    return dataclasses.field(default=default, metadata={"option": option})
+def option(default: Any, help: str, group: str = "", **more: Any) -> Any:
+    row = Option(help, group, **{"commands": GROUPS[group], **more})
+    return dataclasses.field(default=default, metadata={"option": row})
 
 
-common_option = partial(any_option, group="Common")
-training_option = partial(any_option, group="Training")
-model_option = partial(any_option, group="Model")
-data_option = partial(any_option, group="Data")
-guard_option = partial(any_option, group=GUARD)
+common = partial(option, group="Common")
+training = partial(option, group="Training")
+model = partial(option, group="Model")
+data = partial(option, group="Data")
+guard = partial(option, group=GUARD)

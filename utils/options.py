@@ -175,6 +175,10 @@ def at_least(low: float, unit: str = "") -> Callable[[Any], str | None]:
     return lambda value: None if value >= low else f"expected at least {low:g}{unit}"
 
 
+def zero_or_at_least(low: float, unit: str = "") -> Callable[[Any], str | None]:
+    return lambda value: None if value == 0 else at_least(low, unit)(value)
+
+
 def more_than(low: float) -> Callable[[Any], str | None]:
     return lambda value: None if value > low else f"expected more than {low:g}"
 
@@ -182,3 +186,8 @@ def more_than(low: float) -> Callable[[Any], str | None]:
 def between(low: float, high: float) -> Callable[[Any], str | None]:
     """At least ``low`` and below ``high``."""
     return lambda value: None if low <= value < high else f"expected {low:g} to below {high:.12g}"
+
+
+def flag_of(name: str) -> str:
+    """``batch_size`` to ``--batch-size``."""
+    return "--" + name.replace("_", "-")

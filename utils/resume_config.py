@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from utils.config import NEW_DETECTOR, Config, flag_of, options
+from utils.config import NEW_DETECTOR, Config, options
 from utils.errors import UserError
-from utils.options import Command, shown
+from utils.options import Command, flag_of, shown
 from utils.run_folder import CONFIG_FILE, find_last, read_json
 
 

@@ -13,7 +13,8 @@ from main import configure, read_flags
 from model import efficient_retinanet
 from tests.conftest import ROOT
 from tests.predicting import noise, saved, write_checkpoint
-from utils.config import Config, flag_of, options
+from utils.config import Config, options
+from utils.options import flag_of
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 LINKED = [*PAGES, ROOT / "benchmarks/README.md"]

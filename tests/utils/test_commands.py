@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from utils.commands import changed_flags, command_of, refuse_unused
-from utils.config import Config, flag_of, options
+from utils.config import Config, options
 from utils.errors import UserError
-from utils.options import OFF, Budget, Command, shown
+from utils.options import OFF, Budget, Command, flag_of, shown
 
 GIVEN: dict[Command, dict[str, Any]] = {
     Command.TRAIN: {"train": True},

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import main
-from utils.config import NEW_DETECTOR, Config, flag_of, options
+from utils.config import NEW_DETECTOR, Config, options
 from utils.errors import UserError
-from utils.options import Budget, Command, shown
+from utils.options import Budget, Command, flag_of, shown
 from utils.resume_config import resumed_config
 from utils.run_folder import CONFIG_FILE, write_json
 
