@@ -76,6 +76,55 @@ def test_boxes_stay_tight_around_their_objects(
         assert (seen - stated).abs().max() <= 2, (seen, stated)
 
 
+boxes_inside = st.lists(
+    st.tuples(st.integers(0, 150), st.integers(0, 90), st.integers(8, 50), st.integers(8, 50)),
+    min_size=1,
+    max_size=4,
+)
+
+
+@several
+@given(boxes_inside, seeds)
+def test_a_window_at_an_object_shows_all_of_it_that_has_room(boxes: Any, seed: int) -> None:
+    corners = [[x, y, min(x + w, 200), min(y + h, 140)] for x, y, w, h in boxes]
+    torch.manual_seed(seed)
+    window = RandomCanvas((SIZE, SIZE), at_objects=1.0)
+    _, target = window(tv_tensors.Image(filled([], 140, 200)), target_of(corners, 140, 200))
+    sizes = [(x2 - x1, y2 - y1) for x1, y1, x2, y2 in corners]
+    kept = [sizes[label - 1] for label in target["labels"].tolist()]
+    shown = (target["boxes"][:, 2:] - target["boxes"][:, :2]).tolist()
+    assert any(tuple(size) == whole for size, whole in zip(shown, kept, strict=True))
+
+
+def test_windows_lie_inside_the_image() -> None:
+    """A window shows filling only where the image is smaller."""
+    image = torch.full((3, 140, 200), 255, dtype=torch.uint8)
+    target = target_of([[0, 0, 30, 30], [190, 130, 200, 140], [20, 10, 180, 130]], 140, 200)
+    for share in (0.0, 1.0):
+        window = RandomCanvas((SIZE, SIZE), at_objects=share)
+        for seed in range(200):
+            torch.manual_seed(seed)
+            seen, _ = window(tv_tensors.Image(image), target)
+            assert seen.min() == 255
+        small, _ = RandomCanvas((SIZE, SIZE), at_objects=share)(
+            tv_tensors.Image(image[:, :40, :30]), target_of([[5, 5, 20, 20]], 40, 30)
+        )
+        assert int((small == 255).sum()) == 3 * 40 * 30
+
+
+def test_a_training_window_has_its_own_size_at_the_scale_of_the_canvas() -> None:
+    image, target = filled([(90, 50, 110, 70)], 128, 192), target_of([[90, 50, 110, 70]], 128, 192)
+    transform = TrainingTransform((256, 384), scale_jitter=1.0, window=96)
+    sides = set()
+    for seed in range(30):
+        torch.manual_seed(seed)
+        seen, moved = transform(image, target)
+        assert seen.shape == (3, 96, 96)
+        for x1, y1, x2, y2 in moved["boxes"].tolist():
+            sides.add((round(x2 - x1), round(y2 - y1)))
+    assert (40, 40) in sides
+
+
 def test_an_image_without_objects_passes() -> None:
     image, target = TrainingTransform((SIZE, SIZE))(filled([], 50, 90), target_of([], 50, 90))
     assert tuple(image.shape) == (3, SIZE, SIZE) and tuple(target["boxes"].shape) == (0, 4)
