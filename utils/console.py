@@ -15,6 +15,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from utils.time_left import TimeLeft
+
 LABEL_WIDTH = 9
 
 
@@ -45,7 +47,10 @@ def is_terminal() -> bool:
 
 @contextmanager
 def progress_bar(label: str) -> Iterator[Callable[[int, int], None]]:
-    """Yields a function of (done, all); draws a bar on a terminal and nothing elsewhere."""
+    """Yields a function of (done, all): a bar on a terminal, elsewhere a line now and then."""
+    if not is_terminal():
+        yield _lines(label)
+        return
     bar = Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(),
@@ -53,8 +58,17 @@ def progress_bar(label: str) -> Iterator[Callable[[int, int], None]]:
         TimeRemainingColumn(),
         console=Console(),  # the shared one shows nothing while a bar of others is open on it
         transient=True,
-        disable=not is_terminal(),
     )
     with bar:
         task = bar.add_task(f"{harmless(label):<{LABEL_WIDTH}}", total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _lines(label: str) -> Callable[[int, int], None]:
+    left = TimeLeft()
+
+    def show(done: int, total: int) -> None:
+        if left.line_is_due() and total:
+            say(label, f"{done} of {total}, {left.text(done / total)}")
+
+    return show

@@ -12,27 +12,80 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import RichProgressBar
 from pytorch_lightning.callbacks.progress.rich_progress import RichProgressBarTheme
+from pytorch_lightning.trainer.states import TrainerFn
 
 from utils.console import is_terminal, say
 from utils.errors import UserError, first_line
 from utils.hardware import Machine
+from utils.time_left import TimeLeft, duration
 
 
 def make_trainer(
     machine: Machine, callbacks: Sequence[pl.Callback] = (), **options: Any
 ) -> pl.Trainer:
-    """A Trainer with a bar on a terminal, which writes no file unless the options say so."""
-    bar: list[pl.Callback] = []
-    if is_terminal():
-        # Three significant digits: a learning rate is not shown as 0.000.
-        bar = [RichProgressBar(theme=RichProgressBarTheme(metrics_format=".3g"))]
+    """A Trainer that shows how long it will take, and writes no file unless the options say so."""
     return pl.Trainer(
         **{"logger": False, "enable_checkpointing": False, **options},
         enable_model_summary=False,
         enable_progress_bar=is_terminal(),
-        callbacks=[*bar, *callbacks],
+        callbacks=[Bar() if is_terminal() else TimeLeftLines(), *callbacks],
         **machine.trainer_options(),
     )
+
+
+def share_done(trainer: pl.Trainer, module: pl.LightningModule) -> float:
+    """Of a training, in steps or, where it ends by the clock, in time."""
+    if hasattr(module, "share_done"):
+        return module.share_done()
+    return module.global_step / trainer.estimated_stepping_batches
+
+
+class Bar(RichProgressBar):
+    """Lightning's bar of an epoch, with the time that the whole training will still take."""
+
+    def __init__(self) -> None:
+        # Three significant digits: a learning rate is not shown as 0.000.
+        super().__init__(theme=RichProgressBarTheme(metrics_format=".3g"))
+        self._left: TimeLeft | None = None
+
+    def get_metrics(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule
+    ) -> dict[str, int | str | float | dict[str, float]]:
+        metrics = super().get_metrics(trainer, pl_module)
+        if trainer.training:
+            share = share_done(trainer, pl_module)
+            self._left = self._left or TimeLeft(share)
+            seconds = self._left.seconds(share)
+            metrics["left"] = "" if seconds is None else duration(seconds)
+        return metrics
+
+
+class TimeLeftLines(pl.Callback):
+    """Where there is no bar, a line every ``LINE_EVERY`` seconds."""
+
+    def __init__(self) -> None:
+        self._left = TimeLeft()
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._left = TimeLeft(share_done(trainer, pl_module))
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *args: Any) -> None:
+        if self._left.line_is_due():
+            share = share_done(trainer, pl_module)
+            say("training", f"{share:.0%} done, {self._left.text(share)}")
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.state.fn != TrainerFn.FITTING:
+            self._left = TimeLeft()
+
+    def on_validation_batch_end(
+        self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, *_: Any
+    ) -> None:
+        if self._left.line_is_due():
+            done, total = batch_idx + 1, int(trainer.num_val_batches[0])
+            alone = trainer.state.fn != TrainerFn.FITTING
+            left = f", {self._left.text(done / total)}" if alone else ""
+            say("measuring", f"batch {done} of {total}{left}")
 
 
 # Warnings about what the program reports itself, or about what is intended.

@@ -103,6 +103,10 @@ class CropClassifier(pl.LightningModule):
         *_, deepest = maps.values()
         return self.classifier(deepest.mean(dim=(2, 3)).float())
 
+    def share_done(self) -> float:
+        """0 at the start, 1 when the budget is spent."""
+        return min(1.0, self.budget.progress(self.steps_done, self.seconds))
+
     def on_train_start(self) -> None:
         self.train()
         self._start = time.monotonic()

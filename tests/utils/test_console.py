@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import sys
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from utils import time_left
 from utils.console import harmless, is_terminal, progress_bar, say, show_table
 
 EVIL = [
@@ -81,6 +83,19 @@ def test_a_fact_is_one_line_with_its_kind_in_front(capsys: pytest.CaptureFixture
         "run",
         "a very long label text",
     ]
+
+
+def test_a_log_file_gets_a_line_now_and_then(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seconds = iter(range(1000))
+    monkeypatch.setattr(time_left, "monotonic", lambda: 0.5 * next(seconds))
+    with progress_bar("cutting") as progress:
+        for done in range(100):
+            progress(done + 1, 100)
+    lines = capsys.readouterr().out.splitlines()
+    assert 3 <= len(lines) <= 12
+    assert all(re.fullmatch(r"cutting   \d+ of 100, about \d+ s left", line) for line in lines)
 
 
 def test_a_log_file_gets_no_progress_bar(
