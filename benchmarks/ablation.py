@@ -134,7 +134,17 @@ def learn_crops(model: Any, train: Dataset, trial: Trial, machine: Machine, asid
     """Crop pre-training, or its result from the trial that did it first; the seconds it took."""
     if not trial.crop_steps:
         return 0.0
-    names = ("model", "weights", "fold", "folds", "seed", "image_size", "freeze_norm", "crop_steps")
+    names = (
+        "model",
+        "weights",
+        "fold",
+        "folds",
+        "seed",
+        "image_size",
+        "freeze_norm",
+        "crop_steps",
+        "quarter_turns",
+    )
     key = "-".join(str(getattr(trial, name)) for name in names)
     kept = aside / f"crops-{key}.pth"
     if not kept.is_file():
