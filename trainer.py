@@ -36,13 +36,15 @@ from training.finish_run import finish_run
 from training.fit import fit
 from training.lost_images import LostImages
 from training.low_map import LowMapDiagnosis
+from training.object_scale import choose_scale, choose_window
 from training.pretrain_crops import pretrain_on_crops
 from utils.commands import changed_flags, note_unused
-from utils.config import Config
+from utils.config import NEW_MODEL, Config
 from utils.console import say
 from utils.gpu_check import make_guard
 from utils.hardware import Machine, available_memory
 from utils.lightning_setup import make_trainer, quieten_libraries
+from utils.options import Budget
 from utils.run_folder import (
     CONFIG_FILE,
     LAST,
@@ -73,7 +75,7 @@ def launch(config: Config) -> int:
     if start:
         description, model = _loaded_detector(config, splits.class_names, data, start)
     else:
-        description, model = _new_detector(config, splits.class_names, data)
+        description, model = _new_detector(config, splits.train, data)
     say("model", f"{description.model_name}: {describe_parameters(model)}")
     say("device", str(machine))
 
@@ -91,7 +93,10 @@ def launch(config: Config) -> int:
 
     guard = make_guard(config.gpu, config.cooldown())
     if start is None:
-        _pretrain(config, model, splits.train, run, machine, guard)
+        budget = _crop_budget(config, splits.train, description.pretrained)
+        rotation = 180.0 if config.quarter_turns else 20.0
+        seed = config.seed
+        pretrain_on_crops(model, splits.train, budget, run, machine, guard, seed, rotation)
     if not description.pretrained and last is None:
         reason = "the backbone's weights are not pretrained"
         note_unused(config, reason, "pretrained_backbone_factor")
@@ -158,18 +163,20 @@ def _open_data(config: Config, start: Checkpoint | None) -> tuple[DataSource, Da
 
 
 def _new_detector(
-    config: Config, class_names: tuple[str, ...], data: dict[str, Any]
+    config: Config, train: Dataset, data: dict[str, Any]
 ) -> tuple[DetectorDescription, BatchedRetinaNet]:
     """Layers are frozen only where the backbone's weights are pretrained."""
-    name = config.of_new_detector("model")
+    name = config.model or NEW_MODEL
     weights = find_backbone_weights(name, config.backbone_weights)
     say("weights", f"the backbone's are from {weights.origin}")
     normalization = weights.normalization or normalization_of(name)
+    scale = choose_scale(train, name, config.image_size, config.anchor_scale)
+    say("scale", str(scale))
     description = DetectorDescription(
         model_name=name,
-        class_names=class_names,
-        image_size=config.of_new_detector("image_size"),
-        anchor_scale=config.of_new_detector("anchor_scale"),
+        class_names=train.class_names,
+        image_size=scale.image_size,
+        anchor_scale=scale.anchor_scale,
         trainable_layers=config.trainable_layers if weights.pretrained else None,
         image_mean=normalization.mean,
         image_std=normalization.std,
@@ -218,18 +225,10 @@ def _new_run(config: Config, description: DetectorDescription) -> Path:
     return create_run_folder(output, config.name or description.model_name)
 
 
-def _pretrain(
-    config: Config,
-    model: BatchedRetinaNet,
-    train: Dataset,
-    run: Path,
-    machine: Machine,
-    guard: list[pl.Callback],
-) -> None:
+def _crop_budget(config: Config, train: Dataset, pretrained: bool) -> Budget:
     steps = config.epochs * math.ceil(len(train) / config.batch_size)
-    budget = fixed_budget(config.crop_pretraining, train.label_counts().total(), steps)
-    rotation = 180.0 if config.quarter_turns else 20.0
-    pretrain_on_crops(model, train, budget, run, machine, guard, config.seed, rotation)
+    crops = train.label_counts().total()
+    return fixed_budget(config.crop_pretraining, crops, steps, pretrained=pretrained)
 
 
 def _recipe(config: Config, pretrained: bool) -> Recipe:
@@ -281,7 +280,7 @@ def _make_loaders(
         image_size,
         scale_jitter=config.scale_jitter,
         quarter_turns=config.quarter_turns,
-        window=config.window,
+        window=0 if config.overfit else choose_window(config.window, image_size),
         copy_paste=config.copy_paste,
         seed=config.seed,
     )

@@ -70,7 +70,9 @@ class PasteObjects:
 
     def __call__(self, image: Tensor, target: Target) -> tuple[Tensor, Target]:
         boxes = target["boxes"].as_subclass(Tensor)
-        pixels, pasted, labels = image.as_subclass(Tensor).clone(), [], []
+        pixels = image.as_subclass(Tensor).clone()
+        pasted: list[list[float]] = []
+        labels: list[int] = []
         for _ in range(int(torch.randint(self.most + 1, ()))):
             chosen = self.objects[int(torch.randint(len(self.objects), ()))]
             view = self._view(chosen.image)

@@ -125,7 +125,7 @@ class DetectorModule(pl.LightningModule):
         if not images:  # none of them could be read
             return None
         losses = self.model.losses_at_scale(images, targets)
-        loss = sum(losses.values())
+        loss: Any = sum(losses.values())
         values = {name: value.detach() for name, value in losses.items()}
         if not torch.isfinite(loss):
             ids = [t["image_id"] for t in targets]

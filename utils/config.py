@@ -17,8 +17,9 @@ from utils.option_groups import CHECK, EVERY, FROM_WEIGHTS, MONITOR, READING, RE
 from utils.options import MODELS, Budget, Option, at_least, between, flag_of, more_than, one_of
 from utils.options import zero_or_at_least as zero_or
 
-# Defaults of a new detector. The table has None for them: a checkpoint has its own values.
-NEW_DETECTOR: dict[str, Any] = {"model": "efficientnet-b0", "image_size": 512, "anchor_scale": 1.0}
+NEW_MODEL = "efficientnet-b0"
+# What a new detector is given by the model or the data where the table has None, a checkpoint has.
+OF_CHECKPOINT = ("model", "image_size", "anchor_scale")
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,7 @@ class Config:
     )
     learning_rate: float = table.training(1e-3, "peak of the schedule (AdamW)", check=more_than(0))
     pretrained_backbone_factor: float = table.training(
-        0.1,
+        0.3,
         "multiplies the learning rate for a pretrained backbone",
         check=at_least(0),
     )
@@ -173,13 +174,13 @@ class Config:
     )
     image_size: int | None = table.model(
         None,
-        "pixels of the longer side, as the model sees an image [default: 512, or the checkpoint's]",
+        "pixels of the longer side, as the model sees an image [default: from the objects' sizes, "
+        "or the checkpoint's]",
         check=at_least(64, " pixels"),
     )
     anchor_scale: float | None = table.model(
         None,
-        "multiplies every anchor size; 0.5 for small objects or image sizes below 256 "
-        "[default: 1, or the checkpoint's]",
+        "multiplies every anchor size [default: from the objects' sizes, or the checkpoint's]",
         check=more_than(0),
     )
 
@@ -210,10 +211,10 @@ class Config:
     scale_jitter: float = table.data(
         1.5, "training scales each image by up to this factor, either way", check=at_least(1)
     )
-    window: int = table.data(
-        0,
+    window: int | None = table.data(
+        None,
         "train on windows of so many pixels, cut mostly around objects, of images at --image-size; "
-        "0 takes whole images",
+        "0 takes whole images [default: five eighths of the image size]",
         check=zero_or(64, " pixels"),
     )
     copy_paste: int = table.data(
@@ -259,11 +260,6 @@ class Config:
                 f"--low-temp {self.low_temp:g}, --high-temp {self.high_temp:g}: the pause ends at "
                 "the low temperature, so it must be below the high one."
             )
-
-    def of_new_detector(self, name: str) -> Any:
-        """The value of one of ``NEW_DETECTOR`` for a run that starts without a checkpoint."""
-        value = getattr(self, name)
-        return NEW_DETECTOR[name] if value is None else value
 
     def cooldown(self) -> tuple[float, float, float, float]:
         """The arguments of ``utils.gpu_check.Cooldown``, the last one in seconds."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -35,9 +35,8 @@ def make_trainer(
 
 def share_done(trainer: pl.Trainer, module: pl.LightningModule) -> float:
     """Of a training, in steps or, where it ends by the clock, in time."""
-    if hasattr(module, "share_done"):
-        return module.share_done()
-    return module.global_step / trainer.estimated_stepping_batches
+    own: Callable[[], float] | Any = getattr(module, "share_done", None)
+    return own() if own else module.global_step / trainer.estimated_stepping_batches
 
 
 class Bar(RichProgressBar):

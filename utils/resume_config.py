@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from utils.config import NEW_DETECTOR, Config, options
+from utils.config import OF_CHECKPOINT, Config, options
 from utils.errors import UserError
 from utils.options import Command, flag_of, shown
 from utils.run_folder import CONFIG_FILE, find_last, read_json
@@ -16,14 +16,14 @@ def resumed_config(given: Mapping[str, Any]) -> Config:
     """The ``config.json`` of the run ``given["resume"]``, with the flags that may change.
 
     Raises UserError, naming both values, for a flag that would make it another run. What the run
-    left to its checkpoint (``NEW_DETECTOR``) is compared with the checkpoint, by who loads it.
+    left to its checkpoint (``OF_CHECKPOINT``) is compared with the checkpoint, by who loads it.
     """
     run = find_last(Path(given["resume"])).parent
     started = _started_config(run)
     changes = {}
     for name, value in given.items():
         before, commands = getattr(started, name), options()[name].commands
-        if Command.RESUME in commands or (before is None and name in NEW_DETECTOR):
+        if Command.RESUME in commands or (before is None and name in OF_CHECKPOINT):
             changes[name] = value
         elif Command.TRAIN in commands and before != value:
             was = "without it" if before is None else f"with {shown(before)}"
@@ -39,6 +39,7 @@ def _started_config(run: Path) -> Config:
     saved = read_json(run / CONFIG_FILE)
     if isinstance(saved.get("cache"), str):  # what runs called it before images were cached
         saved["cache_folder"] = saved.pop("cache")
+    saved.setdefault("window", 0)  # before there were windows, runs trained on whole images
     try:
         return Config.from_plain(saved)
     except (TypeError, ValueError) as error:

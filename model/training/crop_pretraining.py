@@ -26,21 +26,26 @@ BATCH_SIZE = 48
 LEARNING_RATE = 2e-3
 AUTO_STEPS = (100, 1500)  # fewest and most
 AUTO_EPOCHS = 60
+AUTO_EPOCHS_PRETRAINED = 20  # ImageNet's features need fewer
 # Most crop steps per detector step; a detector step takes several times longer.
 AUTO_SHARE = 4
 LINE_EVERY = 100  # steps
 
 
-def fixed_budget(budget: Budget, num_crops: int, detector_steps: int) -> Budget:
+def fixed_budget(
+    budget: Budget, num_crops: int, detector_steps: int, *, pretrained: bool = False
+) -> Budget:
     """The budget with a number of steps where it is automatic.
 
     Each of ``num_crops`` crops is shown often enough to be learned, but training on them stays in
-    proportion to the ``detector_steps`` that follow.
+    proportion to the ``detector_steps`` that follow. pretrained: whether the backbone has learned
+    from other images.
     """
     if not budget.is_auto:
         return budget
     fewest, most = AUTO_STEPS
-    steps = min(AUTO_EPOCHS * num_crops // BATCH_SIZE, AUTO_SHARE * detector_steps)
+    epochs = AUTO_EPOCHS_PRETRAINED if pretrained else AUTO_EPOCHS
+    steps = min(epochs * num_crops // BATCH_SIZE, AUTO_SHARE * detector_steps)
     return Budget(steps=min(most, max(fewest, steps)))
 
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import main
-from utils.config import NEW_DETECTOR, Config, options
+from utils.config import OF_CHECKPOINT, Config, options
 from utils.errors import UserError
 from utils.options import Budget, Command, flag_of, shown
 from utils.resume_config import resumed_config
@@ -140,7 +140,7 @@ def test_where_and_how_a_resumed_run_computes_may_change(name: str, tmp_path: Pa
     assert getattr(resumed, name) == value != getattr(saved, name)
 
 
-@pytest.mark.parametrize("name", sorted({*FIXED} - NEW_DETECTOR.keys()))
+@pytest.mark.parametrize("name", sorted({*FIXED} - {*OF_CHECKPOINT}))
 def test_what_a_resumed_run_computes_may_not_change(name: str, tmp_path: Path) -> None:
     saved = save_run(tmp_path)
     old, new = getattr(saved, name), changed(getattr(saved, name), name)
@@ -152,9 +152,13 @@ def test_what_a_resumed_run_computes_may_not_change(name: str, tmp_path: Path) -
     assert getattr(same, name) == old
 
 
-@pytest.mark.parametrize("name", NEW_DETECTOR)
-def test_what_a_run_left_to_its_checkpoint_is_compared_there(name: str, tmp_path: Path) -> None:
-    value = NEW_DETECTOR[name]
+@pytest.mark.parametrize(
+    ("name", "value"), [("model", "efficientnet-b4"), ("image_size", 320), ("anchor_scale", 0.5)]
+)
+def test_what_a_run_left_to_its_checkpoint_is_compared_there(
+    name: str, value: Any, tmp_path: Path
+) -> None:
+    assert name in OF_CHECKPOINT
     save_run(tmp_path)
     assert getattr(resumed_config({"resume": str(tmp_path), name: value}), name) == value
     save_run(tmp_path, **{name: changed(value, name)})
