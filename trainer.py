@@ -281,7 +281,7 @@ def _make_loaders(
         scale_jitter=config.scale_jitter,
         quarter_turns=config.quarter_turns,
         window=0 if config.overfit else choose_window(config.window, image_size),
-        copy_paste=config.copy_paste,
+        copy_paste=0 if config.overfit else config.copy_paste,
         seed=config.seed,
     )
     make = partial(

@@ -128,7 +128,7 @@ def test_compile_reaches_the_network_that_trains_and_its_failure_is_one_line(
 
     def broken(model: BatchedRetinaNet) -> None:
         compiled.append(model)
-        model.forward = fail
+        model.backbone.forward = fail
 
     def fail(*arguments: object) -> None:
         raise error("no compiler")

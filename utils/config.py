@@ -218,7 +218,7 @@ class Config:
         check=zero_or(64, " pixels"),
     )
     copy_paste: int = table.data(
-        0,
+        2,
         "up to so many objects of other training images are pasted into each; 0 is off",
         check=at_least(0),
     )
