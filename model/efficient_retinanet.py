@@ -98,7 +98,7 @@ def get_efficient_retinanet(
     backbone_weights: str | BackboneWeights = "auto",
     image_size: int = 512,
     anchor_scale: float = 1.0,
-    freeze_batch_norm: bool | None = None,
+    freeze_batch_norm: bool = False,
     normalization: Normalization | None = None,
 ) -> BatchedRetinaNet:
     """A RetinaNet whose pyramid taps six stages of an EfficientNet into eight levels.
@@ -114,7 +114,7 @@ def get_efficient_retinanet(
     image_size: the longer side, in pixels, to which the model scales its input.
     anchor_scale: multiplies the base sizes of ``LEVELS``.
     freeze_batch_norm: keep statistics and affine parameters of the backbone's batch norm as they
-    are; by default exactly when there are pretrained weights made for this network.
+    are, which only pretrained weights bear.
     normalization: of the images; by default what the weights are made for.
 
     The model takes a list of float images (3, H, W) in 0..1 and, in training, a list of targets
@@ -132,14 +132,13 @@ def get_efficient_retinanet(
     is_resnet = efficientnet_model_name == "resnet50"
     layers = 5 if is_resnet else NUM_TAPS
     trainable = _check_trainable_layers(trainable_backbone_layers, layers, weights)
-    frozen_norm = weights.norms_fit if freeze_batch_norm is None else freeze_batch_norm
     if is_resnet:
-        backbone = make_resnet50_pyramid(weights, trainable, frozen_norm)
+        backbone = make_resnet50_pyramid(weights, trainable, freeze_batch_norm)
         anchors = make_resnet50_anchors(anchor_scale)
     else:
         network = make_efficientnet(efficientnet_model_name)
         load_into(network, weights, efficientnet_model_name)
-        if frozen_norm:
+        if freeze_batch_norm:
             freeze_batch_norms(network)
         else:
             _shorten_batch_norm_memory(network)

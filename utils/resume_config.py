@@ -39,7 +39,8 @@ def _started_config(run: Path) -> Config:
     saved = read_json(run / CONFIG_FILE)
     if isinstance(saved.get("cache"), str):  # what runs called it before images were cached
         saved["cache_folder"] = saved.pop("cache")
-    saved.setdefault("window", 0)  # before there were windows, runs trained on whole images
+    for name in ("window", "copy_paste"):  # an older run did neither
+        saved.setdefault(name, 0)
     try:
         return Config.from_plain(saved)
     except (TypeError, ValueError) as error:

@@ -34,21 +34,14 @@ class BackboneWeights:
     """state: the state dict without the classifier, or None to load nothing.
 
     origin: for messages, e.g. "ImageNet" or a path. pretrained: whether the backbone has
-    been trained, so that parts of it may be frozen. borrowed: whether some of them were made for
-    another network, so that its batch norm has to adapt. normalization: what the weights are made
-    for, None for that of the model's own ImageNet weights.
+    been trained, so that parts of it may be frozen. normalization: what the weights are made for,
+    None for that of the model's own ImageNet weights.
     """
 
     state: dict[str, Tensor] | None
     origin: str
     pretrained: bool = True
-    borrowed: bool = False
     normalization: Normalization | None = None
-
-    @property
-    def norms_fit(self) -> bool:
-        """Whether batch norm may be left as it is."""
-        return self.pretrained and not self.borrowed
 
 
 RANDOM_WEIGHTS = BackboneWeights(None, "random numbers", pretrained=False)
@@ -96,8 +89,7 @@ def _best_other_start(model_name: str) -> tuple[BackboneWeights, str]:
             pass  # damaged: as if it were not installed
         else:
             origin = "the convolutions of ImageNet's lite0"
-            weights = BackboneWeights(kernels, origin, borrowed=True, normalization=ABOUT_ONE)
-            return weights, f"{origin}."
+            return BackboneWeights(kernels, origin, normalization=ABOUT_ONE), f"{origin}."
     outcome = (
         "random weights, needs many more epochs and ends with a lower mAP on a small data set."
     )

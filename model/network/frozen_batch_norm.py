@@ -23,8 +23,13 @@ def freeze_batch_norms(module: nn.Module) -> None:
     """
     for name, child in module.named_children():
         if isinstance(child, nn.BatchNorm2d):
-            frozen = FrozenBatchNorm2d(child.num_features, eps=child.eps)
-            frozen.load_state_dict(child.state_dict())
-            setattr(module, name, frozen)
+            setattr(module, name, frozen(child))
         else:
             freeze_batch_norms(child)
+
+
+def frozen(norm: nn.BatchNorm2d) -> FrozenBatchNorm2d:
+    """The same norm, as it is now, for good."""
+    copy = FrozenBatchNorm2d(norm.num_features, eps=norm.eps)
+    copy.load_state_dict(norm.state_dict())
+    return copy

@@ -14,7 +14,7 @@ from torchvision.models.detection.backbone_utils import BackboneWithFPN
 from model.network.anchors import Float32AnchorGenerator
 from model.network.backbone_weights import BackboneWeights, load_into
 from model.network.extra_levels import ExtraLevels
-from model.network.frozen_batch_norm import freeze_batch_norms
+from model.network.frozen_batch_norm import freeze_batch_norms, frozen
 
 RESNET_LAYERS = ("layer4", "layer3", "layer2", "layer1", "stem")
 # Truncated to whole pixels, as torchvision does.
@@ -26,13 +26,19 @@ ANCHOR_SIZES = tuple(
 def make_resnet50_pyramid(
     weights: BackboneWeights, trainable_layers: int, freeze_batch_norm: bool
 ) -> nn.Module:
-    """float (B, 3, H, W) to five maps of 256 channels; trainable_layers: 0 to 5, deepest first."""
+    """float (B, 3, H, W) to five maps of 256 channels; trainable_layers: 0 to 5, deepest first.
+
+    The batch norm of a layer that does not train is frozen in any case.
+    """
     network = resnet50(weights=None)
     network.fc = nn.Identity()
     load_into(network, weights, "resnet50")
-    if freeze_batch_norm:
-        freeze_batch_norms(network)
     trained = RESNET_LAYERS[:trainable_layers]
+    for name in RESNET_LAYERS if freeze_batch_norm else RESNET_LAYERS[trainable_layers:]:
+        if name == "stem":
+            network.bn1 = frozen(network.bn1)
+        else:
+            freeze_batch_norms(getattr(network, name))
     for name, parameter in network.named_parameters():
         layer = name.split(".")[0] if name.startswith("layer") else "stem"
         parameter.requires_grad_(layer in trained)

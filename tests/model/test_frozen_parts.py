@@ -56,6 +56,8 @@ def test_trainable_layers_of_a_resnet50_count_from_the_deepest(trainable: int) -
         if p.requires_grad and p.ndim > 1
     }
     assert trained == set(["layer4", "layer3", "layer2", "layer1", "conv1"][:trainable])
+    norms = {n for n, m in model.backbone.body.named_modules() if isinstance(m, nn.BatchNorm2d)}
+    assert {name.split(".")[0].replace("bn1", "conv1") for name in norms} == trained
 
 
 def test_training_steps_leave_a_frozen_part_as_it_was_to_the_bit(
@@ -93,14 +95,14 @@ def test_a_frozen_body_in_training_knows_no_drop_connect(pretrained: BackboneWei
     assert passes_differ(6)
 
 
-def test_batch_norm_is_frozen_with_pretrained_weights_only(
-    b0: RetinaNet, pretrained: BackboneWeights
-) -> None:
+def test_batch_norm_is_frozen_on_request_only(b0: RetinaNet, pretrained: BackboneWeights) -> None:
     assert not any(isinstance(m, FrozenBatchNorm2d) for m in b0.modules())
     momenta = [m.momentum for m in b0.modules() if isinstance(m, nn.BatchNorm2d)]
     assert len(momenta) == 49
     assert all((1 - momentum) ** 50 < 0.01 for momentum in momenta), "follows within tens of steps"
-    model = build(backbone_weights=pretrained)
+    trained = build(backbone_weights=pretrained)
+    assert not any(isinstance(m, FrozenBatchNorm2d) for m in trained.modules())
+    model = build(backbone_weights=pretrained, freeze_batch_norm=True)
     assert not any(isinstance(m, nn.BatchNorm2d) for m in model.modules())
     assert sum(isinstance(m, FrozenBatchNorm2d) for m in model.modules()) == 49
 

@@ -130,7 +130,7 @@ def test_random_weights_come_with_the_name_of_a_model_that_would_do_better(name:
 def test_a_b0_without_weights_of_its_own_gets_lite0_s_convolutions() -> None:
     weights, text = warned(B0)
     assert "convolutions of ImageNet's lite0" in text
-    assert weights.pretrained and weights.borrowed and not weights.norms_fit
+    assert weights.pretrained
     assert weights.normalization == ABOUT_ONE
     lite0 = find_backbone_weights(LITE0, "imagenet").state
     assert lite0 is not None
@@ -159,7 +159,7 @@ def test_a_b0_s_own_weights_come_first(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setitem(backbone_weights.url_map, B0, f"https://example.invalid/{name}")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert not find_backbone_weights(B0, "auto").borrowed
+        assert find_backbone_weights(B0, "auto").origin == "ImageNet"
 
 
 def test_a_b0_without_the_package_starts_from_random_numbers(nothing_installed: None) -> None:
