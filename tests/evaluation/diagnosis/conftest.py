@@ -21,7 +21,8 @@ def frozen_from_a_file(tmp_path_factory: pytest.TempPathFactory) -> RetinaNet:
     """Weights that are claimed to be pretrained, and are not."""
     path = tmp_path_factory.mktemp("weights") / "random.pth"
     torch.save(EfficientNet.from_name("efficientnet-b0", include_top=False).state_dict(), path)
-    return build(backbone_weights=str(path), trainable_backbone_layers=0)
+    weights = str(path)
+    return build(backbone_weights=weights, trainable_backbone_layers=0, freeze_batch_norm=True)
 
 
 @pytest.fixture(scope="package")

@@ -61,7 +61,9 @@ def test_losses_gradients_and_statistics_agree(
 
 @torch.no_grad()
 def test_detections_agree(model: RetinaNet) -> None:
-    images = pictures((64, 64), (48, 64), (90, 128))
+    """In float64: in float32 detections of nearly equal scores change places by rounding."""
+    model = copy.deepcopy(model).double()
+    images = [image.double() for image in pictures((64, 64), (48, 64), (90, 128))]
     fast, direct = for_inference(model), model(images)
     assert_same_detections(fast(images), direct)
     use_cpu_kernels(False)
