@@ -28,7 +28,6 @@ from model.checkpoint import (
 from model.efficient_retinanet import describe_parameters
 from model.lightning_trainer import DetectorModule, Recipe
 from model.network.backbone_weights import find_backbone_weights
-from model.network.efficientnet_family import normalization_of
 from model.network.retinanet import BatchedRetinaNet
 from model.training.crop_pretraining import fixed_budget
 from model.training.run_recorder import RunRecorder
@@ -94,9 +93,8 @@ def launch(config: Config) -> int:
     guard = make_guard(config.gpu, config.cooldown())
     if start is None:
         budget = _crop_budget(config, splits.train, description.pretrained)
-        rotation = 180.0 if config.quarter_turns else 20.0
-        seed = config.seed
-        pretrain_on_crops(model, splits.train, budget, run, machine, guard, seed, rotation)
+        seed, turns = config.seed, config.quarter_turns
+        pretrain_on_crops(model, splits.train, budget, run, machine, guard, seed, turns)
     if not description.pretrained and last is None:
         reason = "the backbone's weights are not pretrained"
         note_unused(config, reason, "pretrained_backbone_factor")
@@ -169,7 +167,7 @@ def _new_detector(
     name = config.model or NEW_MODEL
     weights = find_backbone_weights(name, config.backbone_weights)
     say("weights", f"the backbone's are from {weights.origin}")
-    normalization = weights.normalization or normalization_of(name)
+    normalization = weights.normalization_for(name)
     scale = choose_scale(train, name, config.image_size, config.anchor_scale)
     say("scale", str(scale))
     description = DetectorDescription(

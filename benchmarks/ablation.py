@@ -27,6 +27,7 @@ from data.augmentation import training_transform
 from data.dataset import Dataset
 from data.loader import make_loader
 from evaluation.measure import measure
+from model.checkpoint import write_whole
 from model.efficient_retinanet import get_efficient_retinanet
 from model.lightning_trainer import DetectorModule, Recipe
 from training.pretrain_crops import pretrain_on_crops
@@ -149,10 +150,10 @@ def learn_crops(model: Any, train: Dataset, trial: Trial, machine: Machine, asid
     kept = aside / f"crops-{key}.pth"
     if not kept.is_file():
         start = time.monotonic()
-        budget, rotation = Budget(steps=trial.crop_steps), 180.0 if trial.quarter_turns else 20.0
-        pretrain_on_crops(model, train, budget, aside, machine, [], trial.seed, rotation)
+        budget, turns = Budget(steps=trial.crop_steps), trial.quarter_turns
+        pretrain_on_crops(model, train, budget, aside, machine, [], trial.seed, turns)
         state = {"body": model.backbone.body.state_dict(), "seconds": time.monotonic() - start}
-        torch.save(state, kept)
+        write_whole(state, kept)
     state = torch.load(kept, weights_only=True)
     model.backbone.body.load_state_dict(state["body"])
     return state["seconds"]

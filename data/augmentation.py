@@ -195,7 +195,6 @@ def _shift(length: int, room: int, start: float | None = None, end: float | None
         first, last = sorted((-math.floor(start), room - math.ceil(end)))
         # Whatever lies outside the room for the image would show nothing but filling.
         low, high = min(max(low, first), high), max(min(high, last), low)
-        high = max(low, high)
     return int(torch.randint(low, high + 1, ()))
 
 

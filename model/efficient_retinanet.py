@@ -24,7 +24,6 @@ from model.network.efficientnet_family import (
     LITE,
     Normalization,
     make_efficientnet,
-    normalization_of,
 )
 from model.network.extra_levels import ExtraLevels
 from model.network.frozen_batch_norm import freeze_batch_norms
@@ -153,7 +152,7 @@ def get_efficient_retinanet(
         score_thresh=score_thresh,
         detections_per_img=100,
     )
-    mean, std = normalization or weights.normalization or normalization_of(efficientnet_model_name)
+    mean, std = normalization or weights.normalization_for(efficientnet_model_name)
     model.transform = LongerSideTransform(image_size, list(mean), list(std))
     return model.to(memory_format=torch.channels_last)
 

@@ -32,12 +32,13 @@ def pretrain_on_crops(
     machine: Machine,
     callbacks: Sequence[pl.Callback],
     seed: int,
-    max_rotation: float,
+    quarter_turns: bool,
 ) -> None:
     """Teach the backbone to classify the objects' crops, at about the size the detector sees.
 
     Trains ``model`` in place, prints the held-out accuracy and writes it into the run's folder.
-    max_rotation: degrees, either way.
+    quarter_turns: whether the detector's images are rotated; crops are then rotated by any angle,
+    else by a few degrees.
     """
     if budget.steps == 0 or not dataset.label_counts().total():
         return
@@ -57,7 +58,7 @@ def pretrain_on_crops(
         budget,
         mean=model.transform.image_mean,
         std=model.transform.image_std,
-        max_rotation=max_rotation,
+        max_rotation=180.0 if quarter_turns else 20.0,
     )
     trainer = make_trainer(
         machine, callbacks, max_epochs=1, max_steps=budget.steps or -1, gradient_clip_val=10.0

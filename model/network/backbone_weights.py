@@ -43,6 +43,10 @@ class BackboneWeights:
     pretrained: bool = True
     normalization: Normalization | None = None
 
+    def normalization_for(self, model_name: str) -> Normalization:
+        """Of the images that a model with these weights sees."""
+        return self.normalization or normalization_of(model_name)
+
 
 RANDOM_WEIGHTS = BackboneWeights(None, "random numbers", pretrained=False)
 # The weights of the whole detector are loaded afterwards.

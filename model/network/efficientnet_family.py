@@ -13,19 +13,18 @@ from efficientnet_pytorch.utils import efficientnet, round_filters, round_repeat
 
 
 class Scale(NamedTuple):
-    """What a member's channels and blocks are multiplied by, and its native side in pixels."""
+    """What a member's channels and blocks are multiplied by."""
 
     width: float
     depth: float
-    side: int
 
 
 LITE = {
-    "efficientnet-lite0": Scale(1.0, 1.0, 224),
-    "efficientnet-lite1": Scale(1.0, 1.1, 240),
-    "efficientnet-lite2": Scale(1.1, 1.2, 260),
-    "efficientnet-lite3": Scale(1.2, 1.4, 280),
-    "efficientnet-lite4": Scale(1.4, 1.8, 300),
+    "efficientnet-lite0": Scale(1.0, 1.0),
+    "efficientnet-lite1": Scale(1.0, 1.1),
+    "efficientnet-lite2": Scale(1.1, 1.2),
+    "efficientnet-lite3": Scale(1.2, 1.4),
+    "efficientnet-lite4": Scale(1.4, 1.8),
 }
 
 
