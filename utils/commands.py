@@ -83,6 +83,9 @@ def _without_effect(config: Config) -> dict[str, str]:
             "a backbone without pretrained weights trains as a whole, at the full learning rate"
         )
         reasons |= dict.fromkeys(("trainable_layers", "pretrained_backbone_factor"), random)
+    if config.overfit:
+        whole = "--overfit trains on its few images whole, nothing cut or pasted; leave it out"
+        reasons |= dict.fromkeys(("window", "copy_paste"), whole)
     if config.device == "cuda" or config.precision == "bf16":
         reasons["cpu_kernels"] = f"the kernels are {KERNELS_APPLY}"
     if not config.gpu:

@@ -71,7 +71,8 @@ class TimeLeftLines(pl.Callback):
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *args: Any) -> None:
         if self._left.line_is_due():
             share = share_done(trainer, pl_module)
-            say("training", f"{share:.0%} done, {self._left.text(share)}")
+            phase = getattr(pl_module, "phase", "training")
+            say(phase, f"{share:.0%} done, {self._left.text(share)}")
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.state.fn != TrainerFn.FITTING:

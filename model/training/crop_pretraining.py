@@ -76,6 +76,8 @@ class CropClassifier(pl.LightningModule):
     normalisation. max_rotation: degrees, in both directions.
     """
 
+    phase = "crops"  # what the lines about its progress begin with
+
     def __init__(
         self,
         body: nn.Module,

@@ -94,6 +94,8 @@ def test_a_flag_that_the_command_does_not_use_is_refused_with_both_names(
         (Command.TRAIN, {"load": "x", "path": "y", "crop_pretraining": "off"}, "given with -l"),
         (Command.TRAIN, {**RANDOM, "trainable_layers": 3}, "without pretrained weights"),
         (Command.TRAIN, {**RANDOM, "pretrained_backbone_factor": 0.5}, "without pretrained"),
+        (Command.TRAIN, {"overfit": 8, "window": 160}, "images whole"),
+        (Command.TRAIN, {"overfit": 8, "copy_paste": 1}, "images whole"),
         (Command.PREDICT, {"device": "cuda", "cpu_kernels": False}, "fp32 on a CPU"),
         (Command.RESUME, {"precision": "bf16", "cpu_kernels": False}, "fp32 on a CPU"),
         (Command.TRAIN, {"high_temp": 80.0}, "-g True"),

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from model.training.crop_pretraining import CropClassifier
 from utils import lightning_setup, time_left
 from utils.errors import UserError
 from utils.hardware import Machine
@@ -82,6 +83,19 @@ def test_a_log_file_says_how_long_a_training_and_a_measurement_will_take(
     assert alone and all(
         re.fullmatch(r"measuring batch \d+ of 40, about .* left", x) for x in alone
     )
+
+
+@pytest.mark.usefixtures("fast_clock")
+def test_the_line_names_the_phase_that_is_not_the_detectors_training(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    class Phase(Line):
+        phase = "crops"
+
+    make_trainer(Machine(torch.device("cpu"), "fp32"), max_epochs=1).fit(Phase(), batches(40))
+    lines = [x for x in capsys.readouterr().out.splitlines() if "% done" in x]
+    assert lines and all(x.startswith("crops ") for x in lines)
+    assert CropClassifier.phase == "crops"
 
 
 def test_the_bar_on_a_terminal_shows_how_long_the_whole_training_will_take(
