@@ -80,7 +80,7 @@ def folds_of(dataset: Dataset, trial: Trial) -> tuple[Dataset, Dataset]:
 
 
 def run(trial: Trial, folder: Path, aside: Path) -> dict[str, Any]:
-    machine = Machine(torch.device("cpu"), "fp32")
+    machine = Machine.choose(None, "auto" if torch.cuda.is_available() else "fp32")
     pl.seed_everything(trial.seed, verbose=False)
     train, held_out = folds_of(open_dataset(folder).train.cached(), trial)
     model = get_efficient_retinanet(
@@ -125,9 +125,8 @@ def run(trial: Trial, folder: Path, aside: Path) -> dict[str, Any]:
         "map_75": round(metrics.map_75, 4),
         "minutes": round(seconds / 60, 1),
         "crop_minutes": round(crop_seconds / 60, 1),
-        "threads": torch.get_num_threads(),
         "torch": torch.__version__,
-        "machine": platform.machine() + " " + torch.backends.cpu.get_cpu_capability(),
+        "machine": f"{machine}, {platform.machine()} {torch.backends.cpu.get_cpu_capability()}",
     }
 
 

@@ -91,6 +91,7 @@ class TimeLeftLines(pl.Callback):
 # Warnings about what the program reports itself, or about what is intended.
 NOT_FOR_THE_USER = (
     ".*does not have many workers.*",
+    ".*worker processes in total.*",  # more than cores: two of them cost little
     ".*exists and is not empty.*",
     ".*The dirpath has changed.*",
     ".*GPU available but not used.*",
