@@ -20,8 +20,8 @@ class Float32Head(RetinaNetHead):
     on a CPU the towers run over all levels at once and with fewer multiplications.
 
     Its towers start from He et al.'s weights, https://arxiv.org/abs/1502.01852. Torchvision's
-    have a deviation of 0.01 and leave a 75th of a signal after four layers; a short
-    training spends most of its steps on that, see docs/accuracy.md.
+    have a deviation of 0.01 and leave a 75th of a signal after four layers; a short training spends
+    most of its steps on that, see docs/accuracy.md.
     """
 
     def __init__(self, in_channels: int, num_anchors: int, num_classes: int) -> None:
