@@ -114,18 +114,22 @@ def weight_gradient(rows: Tensor, reads: Tensor, gradient: Tensor, space: Worksp
     """The gradient of the weight that ``transformed_kernel`` and ``convolve`` were called with.
 
     rows: (n + 1, C). reads: int64 (36, T). gradient: (16 T + 1, K), of what ``convolve`` filled.
-    Returns (K, C, 3, 3).
+    Returns (K, C, 3, 3), channels last, as models keep their weights: else PyTorch copies it.
     """
     inputs, outputs = _on_tiles(_INPUT, rows), _on_tiles(_OUTPUT, rows).T
     channels, blocks = gradient.shape[1], _blocks(gradient)
-    of_kernel = space("kernel", OUTER**2, rows.shape[1], channels).zero_()
-    for part in parts(reads.shape[1]):
+    of_kernel = space("kernel", OUTER**2, rows.shape[1], channels)
+    if not reads.shape[1]:
+        of_kernel.zero_()
+    for number, part in enumerate(parts(reads.shape[1])):
         tiles = _transformed_tiles(inputs, rows, reads[:, part], space)
         of_products = space("products", OUTER**2, tiles.shape[1], channels)
         torch.mm(outputs, blocks[:, part].flatten(1), out=of_products.flatten(1))
-        of_kernel.baddbmm_(tiles.transpose(1, 2), of_products)
+        of_kernel.baddbmm_(tiles.transpose(1, 2), of_products, beta=min(number, 1))
     taps = _on_tiles(_KERNEL, rows).T @ of_kernel.flatten(1)
-    return taps.view(3, 3, -1, channels).permute(3, 2, 0, 1).contiguous()
+    # Of two dimensions PyTorch transposes block by block, of four it takes several times as long.
+    by_output = taps.view(-1, channels).t().contiguous()
+    return by_output.view(channels, 3, 3, -1).permute(0, 3, 1, 2)
 
 
 def _transformed_tiles(matrix: Tensor, rows: Tensor, reads: Tensor, space: Workspace) -> Tensor:
