@@ -28,8 +28,8 @@ DEMO_IMAGES ?= 600
 DEMO_CROPS  ?= 40steps
 demo: $(VENV)/ready
 	$(BIN)/python main.py -t True -m efficientnet-lite0 --image-size 160 --scale-jitter 1.25 \
-		--demo-images $(DEMO_IMAGES) --epochs 3 --val-every 3 --batch-size 4 --warmup-steps 30 \
-		--crop-pretraining $(DEMO_CROPS) --workers 1 --name $(RUN)
+		--demo-images $(DEMO_IMAGES) --epochs 5 --val-every 5 --batch-size 8 --warmup-steps 30 \
+		--crop-pretraining $(DEMO_CROPS) --precision fp32 --workers 1 --name $(RUN)
 	$(BIN)/python main.py -l runs/$(RUN)/best.pth
 	@echo "Open runs/$(RUN)/monitor-best/report.html in a browser"
 
