@@ -118,14 +118,12 @@ def weight_gradient(rows: Tensor, reads: Tensor, gradient: Tensor, space: Worksp
     """
     inputs, outputs = _on_tiles(_INPUT, rows), _on_tiles(_OUTPUT, rows).T
     channels, blocks = gradient.shape[1], _blocks(gradient)
-    of_kernel = space("kernel", OUTER**2, rows.shape[1], channels)
-    if not reads.shape[1]:
-        of_kernel.zero_()
-    for number, part in enumerate(parts(reads.shape[1])):
+    of_kernel = space("kernel", OUTER**2, rows.shape[1], channels).zero_()
+    for part in parts(reads.shape[1]):
         tiles = _transformed_tiles(inputs, rows, reads[:, part], space)
         of_products = space("products", OUTER**2, tiles.shape[1], channels)
         torch.mm(outputs, blocks[:, part].flatten(1), out=of_products.flatten(1))
-        of_kernel.baddbmm_(tiles.transpose(1, 2), of_products, beta=min(number, 1))
+        of_kernel.baddbmm_(tiles.transpose(1, 2), of_products)
     taps = _on_tiles(_KERNEL, rows).T @ of_kernel.flatten(1)
     # Of two dimensions PyTorch transposes block by block, of four it takes several times as long.
     by_output = taps.view(-1, channels).t().contiguous()

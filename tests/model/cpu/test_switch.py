@@ -14,7 +14,7 @@ from torchvision.models.detection.retinanet import RetinaNetHead
 from model.cpu.candidate_head import CandidateHead
 from model.cpu.switch import cpu_kernels_apply, use_cpu_kernels
 from model.for_inference import for_inference
-from tests.small_models import build, pictures, target, with_varied_outputs
+from tests.small_models import assert_same_detections, build, pictures, target, with_varied_outputs
 from utils.hardware import Machine
 
 CPU = torch.device("cpu")
@@ -59,27 +59,16 @@ def test_losses_gradients_and_statistics_agree(
         torch.testing.assert_close(one, other, rtol=0, atol=tolerance * scale)
 
 
-def assert_same_up_to_order(
-    ours: list[dict[str, Tensor]], expected: list[dict[str, Tensor]]
-) -> None:
-    """On some processors rounding exchanges detections of nearly equal scores."""
-    for one, other in zip(ours, expected, strict=True):
-        assert len(one["scores"]) == len(other["scores"]) > 0
-        for row, label in enumerate(one["labels"]):
-            same = other["labels"] == label
-            same &= (other["scores"] - one["scores"][row]).abs() < 1e-4
-            same &= (other["boxes"] - one["boxes"][row]).abs().amax(dim=1) < 1e-2
-            assert same.any(), row
-
-
 @torch.no_grad()
 def test_detections_agree(model: RetinaNet) -> None:
     images = pictures((64, 64), (48, 64), (90, 128))
     fast, direct = for_inference(model), model(images)
-    assert_same_up_to_order(fast(images), direct)
+    assert all(len(one["scores"]) for one in direct)
+    close: dict[str, float] = {"rtol": 0, "score_atol": 1e-4, "box_atol": 1e-2}
+    assert_same_detections(fast(images), direct, **close)
     use_cpu_kernels(False)
     ordinary = for_inference(model)
-    assert_same_up_to_order(ordinary(images), direct)
+    assert_same_detections(ordinary(images), direct, **close)
     assert type(fast.head) is CandidateHead and type(ordinary.head) is type(model.head)
 
 
