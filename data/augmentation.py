@@ -144,7 +144,7 @@ class RandomCanvas(v2.Transform):
 
     A box of which the canvas shows less than ``MIN_VISIBLE`` is removed with all that belongs to
     it; the others are clipped. at_objects: how often the place is chosen so that the canvas shows a
-    whole object, drawn at random, or as much of it as has room.
+    whole object, drawn at random, or as much of it as has room; that object is never removed.
     """
 
     def __init__(self, canvas: tuple[int, int], at_objects: float = 0.0) -> None:
@@ -155,9 +155,10 @@ class RandomCanvas(v2.Transform):
         height, width = image.shape[-2:]
         rows, columns = self.canvas
         boxes = target["boxes"].as_subclass(Tensor)
-        x1 = y1 = x2 = y2 = None
+        x1 = y1 = x2 = y2 = chosen = None
         if len(boxes) and float(torch.rand(())) < self.at_objects:
-            x1, y1, x2, y2 = boxes[int(torch.randint(len(boxes), ()))].tolist()
+            chosen = int(torch.randint(len(boxes), ()))
+            x1, y1, x2, y2 = boxes[chosen].tolist()
         x, y = _shift(width, columns, x1, x2), _shift(height, rows, y1, y2)
         canvas = torch.tensor(FILL, dtype=image.dtype)[:, None, None].repeat(1, rows, columns)
         canvas[:, max(y, 0) : y + height, max(x, 0) : x + width] = image[
@@ -166,6 +167,9 @@ class RandomCanvas(v2.Transform):
         moved = boxes + torch.tensor([x, y, x, y])
         clipped = moved.clamp(min=0).minimum(torch.tensor([columns, rows, columns, rows]))
         kept = box_area(clipped) >= MIN_VISIBLE * box_area(moved)
+        if chosen is not None:
+            # It may fill the canvas, which must not be learned as background.
+            kept[chosen] = True
         return tv_tensors.Image(canvas), Target(
             boxes=tv_tensors.BoundingBoxes(clipped[kept], format="XYXY", canvas_size=self.canvas),
             labels=target["labels"][kept],

@@ -210,7 +210,7 @@ def _description(plain: dict[str, Any]) -> DetectorDescription:
     if type(scale) not in (int, float) or not 0 < scale < math.inf:
         raise ValueError(f"anchor_scale {scale!r}")
     mean, std = description.image_mean, description.image_std
-    if len(mean) != 3 or len(std) != 3 or not all(map(math.isfinite, mean)) or min(std) <= 0:
+    if not (len(mean) == len(std) == 3 and all(map(math.isfinite, (*mean, *std))) and min(std) > 0):
         raise ValueError(f"image_mean {mean!r}, image_std {std!r}")
     if not isinstance(description.backbone_origin, str):
         raise ValueError("backbone_origin is no text")

